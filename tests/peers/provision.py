@@ -34,7 +34,7 @@ GO_REQUIREMENTS = Path(__file__).parents[2] / "requirements" / "go.txt"
 QUICK_SECONDS = 60
 DOWNLOAD_SECONDS = 600
 BUILD_SECONDS = 2400
-"""Measured on 2 cores with nothing cached: 4 minutes for kubernetes, 1.5 for prometheus."""
+"""Measured on 2 idle cores with nothing cached: 3.5 minutes for kubernetes, 2 for prometheus."""
 LOCK_SECONDS = BUILD_SECONDS + DOWNLOAD_SECONDS
 
 
