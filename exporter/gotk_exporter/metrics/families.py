@@ -1,0 +1,229 @@
+"""The catalogue: every family that the exporter can serve, and which of them a profile selects.
+
+README's metric table, the rules and the dashboards are held against this file by contract tests. It does not know how
+a family's samples come about (flux.samples) or how they are written (exposition).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+FamilyType = Literal["gauge", "counter"]
+
+
+class Profile(enum.IntEnum):
+    """How much a user pays for: each profile contains the one before it."""
+
+    MINIMAL = 1
+    """What the error and critical rules need: at most 10 series per healthy object."""
+    DEFAULT = 2
+    FULL = 3
+    """With one series per live condition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric family."""
+
+    name: str
+    type: FamilyType
+    help: str
+    """What the metric means for an operator. Unique in the catalogue: kube-state-metrics dropped families that shared
+    one, and users lost series (kube-state-metrics#2366)."""
+    labels: tuple[str, ...]
+    profile: Profile = Profile.MINIMAL
+
+
+_OBJECT = ("kind", "name", "namespace")
+
+RECONCILE_CONDITION = Family(
+    "gotk_reconcile_condition",
+    "gauge",
+    "Whether the object is well, as it was when its last run ended: 1 for the status that holds, 0 for the others. "
+    "Deleted=1 while it terminates. Absent for kinds that nothing reconciles.",
+    (*_OBJECT, "type", "status"),
+)
+SUSPEND_STATUS = Family(
+    "gotk_suspend_status",
+    "gauge",
+    "1 while somebody has suspended the object (spec.suspend, or the annotation that its kind uses), 0 otherwise.",
+    _OBJECT,
+)
+RESOURCE_INFO = Family(
+    "gotk_resource_info",
+    "gauge",
+    "One series per object, always 1, for joins and tables; its ready label is the verdict of gotk_reconcile_condition "
+    "and each kind adds the labels that Flux's monitoring example gives it.",
+    (
+        "customresource_group",
+        "customresource_kind",
+        "customresource_version",
+        "exported_namespace",
+        "name",
+        "ready",
+        "suspended",
+    ),
+)
+RESOURCE_CONDITION = Family(
+    "gotk_resource_condition",
+    "gauge",
+    "Each condition that the object carries right now, of every type, always 1. It flips during a run: do not alert "
+    "on it, look at it.",
+    (*_OBJECT, "type", "status", "reason"),
+    Profile.FULL,
+)
+RESOURCE_INTERVAL = Family(
+    "gotk_resource_interval_seconds",
+    "gauge",
+    "How often the controller reconciles the object when nothing changes; the controller's default where the object is "
+    "silent.",
+    _OBJECT,
+    Profile.DEFAULT,
+)
+RESOURCE_TIMEOUT = Family(
+    "gotk_resource_timeout_seconds",
+    "gauge",
+    "How long one run of the object may take before the controller gives it up; the controller's default where the "
+    "object is silent.",
+    _OBJECT,
+    Profile.DEFAULT,
+)
+RESOURCE_GENERATION_LAG = Family(
+    "gotk_resource_generation_lag",
+    "gauge",
+    "Edits of the object's spec that its controller has not confirmed yet. A failing Kustomization never confirms one, "
+    "so this is no proof of work in progress.",
+    _OBJECT,
+    Profile.DEFAULT,
+)
+RESOURCE_INVENTORY_ENTRIES = Family(
+    "gotk_resource_inventory_entries",
+    "gauge",
+    "How many objects it manages, from its inventory.",
+    _OBJECT,
+    Profile.DEFAULT,
+)
+
+OBJECT_FAMILIES: tuple[Family, ...] = (
+    RECONCILE_CONDITION,
+    SUSPEND_STATUS,
+    RESOURCE_INFO,
+    RESOURCE_CONDITION,
+    RESOURCE_INTERVAL,
+    RESOURCE_TIMEOUT,
+    RESOURCE_GENERATION_LAG,
+    RESOURCE_INVENTORY_ENTRIES,
+)
+"""Families with series per watched object, in the order in which they are served."""
+
+_RESOURCE = ("resource", "watched_namespace")
+
+BUILD_INFO = Family(
+    "gotk_exporter_build_info", "gauge", "The exporter's version, always 1.", ("version", "python_version")
+)
+RESOURCE_STATE = Family(
+    "gotk_exporter_resource_state",
+    "gauge",
+    "1 for the state in which following this kind is: syncing (not listed yet), synced, unreachable (served from "
+    "memory, the API server does not answer), forbidden (RBAC), absent (the cluster has no such kind).",
+    (*_RESOURCE, "state"),
+)
+RESOURCE_OBJECTS = Family(
+    "gotk_exporter_resource_objects", "gauge", "Objects of this kind that the exporter holds.", _RESOURCE
+)
+RESOURCE_LAST_CONTACT = Family(
+    "gotk_exporter_resource_last_contact_timestamp_seconds",
+    "gauge",
+    "When the API server last sent anything about this kind (a page, an event, a bookmark, the start of a watch): what "
+    "is served cannot be newer than that.",
+    _RESOURCE,
+)
+LISTS = Family(
+    "gotk_exporter_lists_total",
+    "counter",
+    "Complete listings of this kind; one at the start, more only after the API server forgot our place (410), was "
+    "replaced, or the kind's version changed.",
+    _RESOURCE,
+)
+WATCHES = Family("gotk_exporter_watches_total", "counter", "Watches of this kind that were opened.", _RESOURCE)
+WATCH_EVENTS = Family(
+    "gotk_exporter_watch_events_total", "counter", "Watch events received, by type.", (*_RESOURCE, "type")
+)
+API_REQUESTS = Family(
+    "gotk_exporter_api_requests_total",
+    "counter",
+    "Requests to the API server, by the HTTP status that it gave, or by the reason why none came.",
+    ("verb", "resource", "outcome"),
+)
+DECODE_FAILURES = Family(
+    "gotk_exporter_decode_failures_total",
+    "counter",
+    "Fields of objects that could not be read and were left out; the log names each object once.",
+    ("resource", "field"),
+)
+DISCOVERY_LAST_SUCCESS = Family(
+    "gotk_exporter_discovery_last_success_timestamp_seconds",
+    "gauge",
+    "When the API server last said which kinds it serves.",
+    (),
+)
+DISCOVERY_FAILURES = Family(
+    "gotk_exporter_discovery_failures_total",
+    "counter",
+    "Attempts to learn which kinds the API server serves that failed, wholly or for one group.",
+    (),
+)
+CREDENTIALS_LOADS = Family(
+    "gotk_exporter_credentials_loads_total",
+    "counter",
+    "Times that the credentials for the API server were read anew, by result (changed, unchanged, failed).",
+    ("result",),
+)
+SCRAPE_RENDER = Family(
+    "gotk_exporter_scrape_render_seconds", "gauge", "How long it took to prepare the body of the previous scrape.", ()
+)
+SCRAPE_BODY = Family(
+    "gotk_exporter_scrape_body_bytes",
+    "gauge",
+    "Size of the previous scrape's body as it was sent, after compression.",
+    (),
+)
+
+EXPORTER_FAMILIES: tuple[Family, ...] = (
+    BUILD_INFO,
+    RESOURCE_STATE,
+    RESOURCE_OBJECTS,
+    RESOURCE_LAST_CONTACT,
+    LISTS,
+    WATCHES,
+    WATCH_EVENTS,
+    API_REQUESTS,
+    DECODE_FAILURES,
+    DISCOVERY_LAST_SUCCESS,
+    DISCOVERY_FAILURES,
+    CREDENTIALS_LOADS,
+    SCRAPE_RENDER,
+    SCRAPE_BODY,
+)
+"""The exporter's own health: always served, whatever the profile."""
+
+
+def select(profile: Profile, allow: Sequence[str] = (), deny: Sequence[str] = ()) -> tuple[Family, ...]:
+    """The object families to serve.
+
+    ``allow`` and ``deny`` hold family names or shell patterns (``gotk_resource_*``). ``allow``, where given, replaces
+    the profile's choice; ``deny`` takes away from whichever choice was made.
+    """
+    chosen: Iterable[Family] = (family for family in OBJECT_FAMILIES if family.profile <= profile)
+    if allow:
+        chosen = (family for family in OBJECT_FAMILIES if matches_any(family, allow))
+    return tuple(family for family in chosen if not matches_any(family, deny))
+
+
+def matches_any(family: Family, patterns: Iterable[str]) -> bool:
+    """Whether one of the names or shell patterns names this family."""
+    return any(fnmatchcase(family.name, pattern) for pattern in patterns)
