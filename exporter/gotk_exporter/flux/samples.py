@@ -1,0 +1,167 @@
+"""Object and verdict become sample lines: one function per family. It decides nothing about the object's state."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from gotk_exporter.flux.fields import is_suspended, read
+from gotk_exporter.flux.kinds import Kind
+from gotk_exporter.flux.objects import Defect, FluxObject
+from gotk_exporter.flux.periods import interval_seconds, timeout_seconds
+from gotk_exporter.flux.readiness import Status, Verdict
+from gotk_exporter.metrics import families as f
+from gotk_exporter.metrics.exposition import escape_label_value, label_text, line
+from gotk_exporter.metrics.families import Family
+from gotk_exporter.metrics.store import Lines
+
+MAX_CONDITIONS = 16
+"""Series of gotk_resource_condition per object: no controller of ours writes more than nine types, and an object must
+not be able to grow the page without bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Everything that an object's samples are made of."""
+
+    kind: Kind
+    version: str
+    obj: FluxObject
+    verdict: Verdict | None
+    labels: str
+    """The labels that all of its series share, as text."""
+    interval: float | None
+    timeout: float | None
+
+
+def render(
+    families: Sequence[Family], kind: Kind, version: str, obj: FluxObject, verdict: Verdict | None
+) -> tuple[Lines, tuple[Defect, ...]]:
+    """The object's lines in these families, and the fields that had no readable value."""
+    interval = timeout = None
+    defects: tuple[Defect | None, ...] = ()
+    if verdict is not None:
+        # What no controller judges is not reconciled either, whatever interval it states.
+        interval, interval_defect = interval_seconds(kind, obj)
+        timeout, timeout_defect = timeout_seconds(kind, obj, interval)
+        defects = interval_defect, timeout_defect
+    labels = label_text((("kind", kind.name), ("name", obj.metadata.name), ("namespace", obj.metadata.namespace)))
+    subject = Subject(kind, version, obj, verdict, labels, interval, timeout)
+    lines = tuple([SAMPLES[family.name](subject).encode() for family in families])
+    return lines, tuple([defect for defect in defects if defect is not None])
+
+
+def _reconcile_condition(subject: Subject) -> str:
+    if subject.verdict is None:
+        return ""
+    name, labels, held = f.RECONCILE_CONDITION.name, subject.labels, subject.verdict.status
+    return "".join(
+        [line(name, f'{labels},type="Ready",status="{status.value}"', int(status is held)) for status in Status]
+    )
+
+
+def _suspend_status(subject: Subject) -> str:
+    if subject.kind.suspend_path is None and subject.kind.suspend_annotation is None:
+        return ""
+    return line(f.SUSPEND_STATUS.name, subject.labels, int(bool(is_suspended(subject.kind, subject.obj))))
+
+
+def _resource_info(subject: Subject) -> str:
+    kind, obj = subject.kind, subject.obj
+    labels = [
+        ("customresource_group", kind.group),
+        ("customresource_kind", kind.name),
+        ("customresource_version", subject.version),
+        ("exported_namespace", obj.metadata.namespace),
+        ("name", obj.metadata.name),
+    ]
+    if subject.verdict is not None:
+        # The published label knows the three statuses of a condition only.
+        status = subject.verdict.status
+        labels.append(("ready", (Status.UNKNOWN if status is Status.DELETED else status).value))
+    suspended = is_suspended(kind, obj)
+    if suspended is not None:
+        labels.append(("suspended", "true" if suspended else "false"))
+    for label, path in kind.info.items():
+        value = read(obj, path)
+        if isinstance(value, str) and value:
+            labels.append((label, without_credentials(value) if label in _ADDRESSES else value))
+    return line(f.RESOURCE_INFO.name, label_text(labels), 1)
+
+
+_ADDRESSES = {"url", "endpoint"}
+_ADDRESS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)?(?P<authority>[^/?#]*)(?P<path>[^?#]*)", re.IGNORECASE)
+_HOST = re.compile(r"([\w.-]+|\[[0-9a-f:.]+\])(:[0-9]*)?", re.IGNORECASE)
+WITHHELD = "…"
+
+
+def without_credentials(address: str) -> str:
+    """The address less what may be secret: user and password, query and fragment. The user of an SSH address stays
+    (it is "git", and part of what people compare).
+
+    An address that no parser would take (an @ behind the host, a host that is none) is withheld: most likely somebody
+    wrote a password into it without escaping, and then any part may belong to that password.
+    """
+    parts = _ADDRESS.match(address)
+    scheme, authority, path = parts.groups("") if parts else ("", "", "")
+    user, at, host = authority.rpartition("@")
+    if "@" in address[len(scheme) + len(authority) :] or not _HOST.fullmatch(host):
+        return f"{scheme}{WITHHELD}"
+    if scheme.lower() == "ssh://" and at:
+        host = f"{user.partition(':')[0]}@{host}"
+    return f"{scheme}{host}{path}"
+
+
+def _resource_condition(subject: Subject) -> str:
+    lines: dict[str, str] = {}
+    for condition in subject.obj.status.conditions or ():
+        # Two series for one type would be duplicates if status and reason agree too, and Prometheus would refuse them.
+        type_text = escape_label_value(condition.type)
+        if type_text in lines or len(lines) == MAX_CONDITIONS:
+            continue
+        labels = label_text((("status", condition.status), ("reason", condition.reason)))
+        lines[type_text] = line(f.RESOURCE_CONDITION.name, f'{subject.labels},type="{type_text}",{labels}', 1)
+    return "".join(lines.values())
+
+
+def _interval(subject: Subject) -> str:
+    return _optional(f.RESOURCE_INTERVAL, subject, subject.interval)
+
+
+def _timeout(subject: Subject) -> str:
+    return _optional(f.RESOURCE_TIMEOUT, subject, subject.timeout)
+
+
+def _generation_lag(subject: Subject) -> str:
+    generation, observed = subject.obj.metadata.generation, subject.obj.status.observed_generation
+    if generation is None or observed is None:
+        return ""
+    # Controllers write -1 before the first run has ended; that is no generation.
+    return _optional(f.RESOURCE_GENERATION_LAG, subject, generation - max(observed, 0))
+
+
+def _inventory_entries(subject: Subject) -> str:
+    inventory = subject.obj.status.inventory
+    entries = inventory if inventory is None or isinstance(inventory, list) else inventory.entries
+    return _optional(f.RESOURCE_INVENTORY_ENTRIES, subject, None if entries is None else len(entries))
+
+
+def _optional(family: Family, subject: Subject, value: float | None) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return line(family.name, subject.labels, value)
+
+
+SAMPLES: Mapping[str, Callable[[Subject], str]] = {
+    f.RECONCILE_CONDITION.name: _reconcile_condition,
+    f.SUSPEND_STATUS.name: _suspend_status,
+    f.RESOURCE_INFO.name: _resource_info,
+    f.RESOURCE_CONDITION.name: _resource_condition,
+    f.RESOURCE_INTERVAL.name: _interval,
+    f.RESOURCE_TIMEOUT.name: _timeout,
+    f.RESOURCE_GENERATION_LAG.name: _generation_lag,
+    f.RESOURCE_INVENTORY_ENTRIES.name: _inventory_entries,
+}
