@@ -1,0 +1,246 @@
+"""The settings file: YAML text in, frozen settings out, or every mistake in it with its place and its remedy.
+
+Core: reading the file is the caller's business. Settings that a flag gives (addresses, kubeconfig, logging) are not
+here, so that one file serves every place where the exporter runs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import yaml
+
+from gotk_exporter.flux.kinds import BY_NAME
+from gotk_exporter.metrics.families import EXPORTER_FAMILIES, OBJECT_FAMILIES, Profile, matches_any
+
+_T = TypeVar("_T")
+
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+class ConfigError(Exception):
+    """The text is no valid settings file. ``mistakes`` has one line each."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = tuple(mistakes)
+
+
+@dataclass(frozen=True, slots=True)
+class WatchSettings:
+    kinds: tuple[str, ...] = tuple(BY_NAME)
+    """Kinds to follow. Default: every kind that we know; those that the cluster lacks cost one line in discovery."""
+    namespaces: tuple[str, ...] = ()
+    """Namespaces to look into. Default: none named, which is all of them, in cluster-wide calls. With names, no
+    cluster-wide call is made, so that a Role in each of them is enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    profile: Profile = Profile.DEFAULT
+    """Which families to serve: minimal, default or full."""
+    allow: tuple[str, ...] = ()
+    """Family names or patterns: exactly these instead of the profile's. Default: the profile decides."""
+    deny: tuple[str, ...] = ()
+    """Family names or patterns to leave out. Default: none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    watch: WatchSettings = field(default_factory=WatchSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
+
+
+def parse(text: str) -> Settings:
+    """The settings in a YAML text; an empty one means every default.
+
+    Raises:
+        ConfigError: with every mistake that was found, not only the first.
+    """
+    try:
+        # Nodes, not values: they know their lines, keep what was written ("no" is not yet False), and an alias to a
+        # large thing stays an alias.
+        document = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "the text"
+        raise ConfigError([f"{place}: {', '.join(filter(None, [error.context, error.problem]))}"]) from None
+    except yaml.YAMLError as error:
+        raise ConfigError([f"the text is not YAML: {str(error).partition(chr(10))[0]}"]) from None
+    except RecursionError:
+        raise ConfigError(["the text is nested too deeply for a settings file"]) from None
+    except (ValueError, OverflowError):
+        raise ConfigError(["the text is not YAML: an escape or a directive holds an impossible number"]) from None
+    reader = _Reader()
+    settings = reader.settings(document)
+    if reader.mistakes:
+        raise ConfigError(reader.mistakes)
+    return settings
+
+
+class _Reader:
+    """Reads the document section by section and collects mistakes instead of stopping at the first."""
+
+    def __init__(self) -> None:
+        self.mistakes: list[str] = []
+
+    def settings(self, document: yaml.Node | None) -> Settings:
+        top = self._mapping("", document, {"watch", "metrics"})
+        return Settings(self._watch(top.get("watch")), self._metrics(top.get("metrics")))
+
+    def _watch(self, section: yaml.Node | None) -> WatchSettings:
+        values = self._mapping("watch", section, {"kinds", "namespaces"})
+        return WatchSettings(
+            self._list("watch.kinds", values.get("kinds"), self._kind) or WatchSettings().kinds,
+            self._list("watch.namespaces", values.get("namespaces"), self._namespace),
+        )
+
+    def _metrics(self, section: yaml.Node | None) -> MetricsSettings:
+        values = self._mapping("metrics", section, {"profile", "allow", "deny"})
+        return MetricsSettings(
+            self._profile("metrics.profile", values.get("profile")),
+            self._list("metrics.allow", values.get("allow"), self._family),
+            self._list("metrics.deny", values.get("deny"), self._family),
+        )
+
+    def _mapping(self, path: str, node: yaml.Node | None, known: Collection[str]) -> dict[str, yaml.Node]:
+        if _is_absent(node):
+            return {}
+        if not isinstance(node, yaml.MappingNode):
+            self._mistake(
+                path or "the settings", f"must be a mapping with the keys {_names(known)}, not {_shown(node)}"
+            )
+            return {}
+        found: dict[str, yaml.Node] = {}
+        for key_node, value in node.value:
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else _shown(key_node)
+            place = f"{path}.{_word(key)}" if path else _word(key)
+            if key not in known:
+                self._mistake(place, f"unknown key; {_suggestion(key, known)}")
+            elif key in found:
+                # YAML would let the last one win in silence.
+                self._mistake(place, f"given twice, again in line {key_node.start_mark.line + 1}; keep one of them")
+            else:
+                found[key] = value
+        return found
+
+    def _list(self, path: str, node: yaml.Node | None, read: Callable[[str, str], _T | None]) -> tuple[_T, ...]:
+        if _is_absent(node):
+            return ()
+        if not isinstance(node, yaml.SequenceNode):
+            remedy = f"; write [{_word(node.value)}]" if isinstance(node, yaml.ScalarNode) else ""
+            self._mistake(path, f"must be a list, not {_shown(node)}{remedy}")
+            return ()
+        if not node.value:
+            self._mistake(path, "the list is empty; name something, or leave the key out for the default")
+        found: dict[_T, None] = {}
+        for index, item in enumerate(node.value):
+            place = f"{path}[{index}]"
+            text = self._string(place, item)
+            if text is None:
+                continue
+            result = read(place, text)
+            if result is not None and result in found:
+                self._mistake(place, f"{_quoted(text)} is there already; take one of them out")
+            elif result is not None:
+                found[result] = None
+        return tuple(found)
+
+    def _string(self, place: str, node: yaml.Node) -> str | None:
+        if not isinstance(node, yaml.ScalarNode):
+            self._mistake(place, f"must be a name, not {_shown(node)}")
+        elif node.tag != _STRING:
+            what = _SCALARS.get(node.tag, "no string")
+            self._mistake(place, f"{_shown(node)} is {what} in YAML; write {_quoted(node.value)} if you mean the name")
+        else:
+            return str(node.value)
+        return None
+
+    def _kind(self, place: str, text: str) -> str | None:
+        if text in BY_NAME:
+            return text
+        self._mistake(place, f"{_quoted(text)} is not a known kind; {_suggestion(text, BY_NAME)}")
+        return None
+
+    def _namespace(self, place: str, text: str) -> str | None:
+        if _NAMESPACE.fullmatch(text):
+            return text
+        self._mistake(
+            place,
+            f"{_quoted(text)} cannot be a namespace; names have at most 63 lower-case letters, digits and hyphens",
+        )
+        return None
+
+    def _family(self, place: str, text: str) -> str | None:
+        if any(matches_any(family, [text]) for family in OBJECT_FAMILIES):
+            return text
+        if any(matches_any(family, [text]) for family in EXPORTER_FAMILIES):
+            self._mistake(place, f"{_quoted(text)} is the exporter's own health and always served; take it out")
+        else:
+            names = [family.name for family in OBJECT_FAMILIES]
+            self._mistake(place, f"{_quoted(text)} names no metric family; {_suggestion(text, names)}")
+        return None
+
+    def _profile(self, place: str, node: yaml.Node | None) -> Profile:
+        if _is_absent(node):
+            return MetricsSettings().profile
+        names = [profile.name.lower() for profile in Profile]
+        text = node.value if isinstance(node, yaml.ScalarNode) else ""
+        if text in names:
+            return Profile[text.upper()]
+        self._mistake(place, f"{_shown(node)} is no profile; {_suggestion(text, names)}")
+        return MetricsSettings().profile
+
+    def _mistake(self, place: str, what: str) -> None:
+        self.mistakes.append(f"{place}: {what}")
+
+
+_STRING = "tag:yaml.org,2002:str"
+_NULL = "tag:yaml.org,2002:null"
+_SCALARS = {
+    "tag:yaml.org,2002:bool": "a boolean",
+    "tag:yaml.org,2002:int": "a number",
+    "tag:yaml.org,2002:float": "a number",
+    "tag:yaml.org,2002:timestamp": "a date",
+    _NULL: "nothing",
+}
+
+
+def _is_absent(node: yaml.Node | None) -> bool:
+    """A key without a value is as good as no key."""
+    return node is None or node.tag == _NULL
+
+
+def _suggestion(text: str, known: Collection[str]) -> str:
+    """The nearest known word, or all of them where none is near."""
+    lower = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(text[:_SHOWN_CHARS].lower(), lower, n=1)
+    return f'did you mean "{lower[near[0]]}"?' if near else f"known: {_names(known)}"
+
+
+def _names(known: Collection[str]) -> str:
+    return ", ".join(sorted(known))
+
+
+_SHOWN_CHARS = 60
+
+
+def _shown(node: yaml.Node | None) -> str:
+    """What was written, in one line."""
+    if isinstance(node, yaml.ScalarNode):
+        return _quoted(node.value) if node.tag == _STRING else _word(node.value)
+    return "a mapping" if isinstance(node, yaml.MappingNode) else "a list"
+
+
+def _quoted(text: str) -> str:
+    return f'"{_word(text)}"'
+
+
+def _word(text: str) -> str:
+    short = text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
+    return json.dumps(short)[1:-1] if not short.isprintable() else short
