@@ -1,0 +1,131 @@
+"""The exporter's own health, as prometheus_client metrics; every family stands in the catalogue.
+
+Shell rooms call it; the core does not know of it. It measures what we do, never what Flux does.
+"""
+
+from __future__ import annotations
+
+import enum
+import platform
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, disable_created_metrics, exposition
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.openmetrics import exposition as openmetrics
+
+from gotk_exporter import __version__
+from gotk_exporter.metrics import families as f
+from gotk_exporter.metrics.exposition import Format
+from gotk_exporter.metrics.families import Family
+
+# They double the counters' series and no rule of ours, or known to us, reads them.
+disable_created_metrics()
+
+_EVENT_TYPES = ("ADDED", "MODIFIED", "DELETED", "BOOKMARK")
+_LOAD_RESULTS = ("changed", "unchanged", "failed")
+
+_M = TypeVar("_M", bound=MetricWrapperBase)
+
+
+class ResourceState(enum.Enum):
+    """How following one kind (in one namespace, where limited) stands."""
+
+    SYNCING = "syncing"
+    SYNCED = "synced"
+    UNREACHABLE = "unreachable"
+    FORBIDDEN = "forbidden"
+    ABSENT = "absent"
+
+
+class Telemetry:
+    """The registry and everything in it."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._gauge(f.BUILD_INFO).labels(__version__, platform.python_version()).set(1)
+        self.resource_state = self._gauge(f.RESOURCE_STATE)
+        self.resource_objects = self._gauge(f.RESOURCE_OBJECTS)
+        self.resource_last_contact = self._gauge(f.RESOURCE_LAST_CONTACT)
+        self.lists = self._counter(f.LISTS)
+        self.watches = self._counter(f.WATCHES)
+        self.watch_events = self._counter(f.WATCH_EVENTS)
+        self.decode_failures = self._counter(f.DECODE_FAILURES)
+        self.discovery_last_success = self._gauge(f.DISCOVERY_LAST_SUCCESS)
+        self.discovery_failures = self._counter(f.DISCOVERY_FAILURES)
+        self.scrape_render = self._gauge(f.SCRAPE_RENDER)
+        self.scrape_body = self._gauge(f.SCRAPE_BODY)
+        self._api_requests = self._counter(f.API_REQUESTS)
+        self._credentials_loads = self._counter(f.CREDENTIALS_LOADS)
+        # Counters that start with their first event lose it for increase(). The two whose label values nobody knows
+        # beforehand (API requests by outcome, decode failures by field) have to.
+        for result in _LOAD_RESULTS:
+            self._credentials_loads.labels(result)
+
+    def resource(self, kind: str, namespace: str | None) -> ResourceTelemetry:
+        """What is counted about one reflector."""
+        return ResourceTelemetry(self, kind, namespace or "")
+
+    def count_request(self, verb: str, resource: str, outcome: str) -> None:
+        self._api_requests.labels(verb, resource, outcome).inc()
+
+    def count_credentials_load(self, result: str) -> None:
+        self._credentials_loads.labels(result).inc()
+
+    def render(self, fmt: Format) -> bytes:
+        """All of it as text; in OpenMetrics with the end mark, so it comes last on a page."""
+        if fmt is Format.OPENMETRICS:
+            return bytes(openmetrics.generate_latest(self.registry))
+        return exposition.generate_latest(self.registry)
+
+    def _gauge(self, family: Family) -> Gauge:
+        return self._metric(Gauge, family)
+
+    def _counter(self, family: Family) -> Counter:
+        return self._metric(Counter, family)
+
+    def _metric(self, metric: type[_M], family: Family) -> _M:
+        return metric(family.name, family.help, family.labels, registry=self.registry)
+
+
+class ResourceTelemetry:
+    """One reflector's share. Remembers the state it was last told, so that logging once per change is easy."""
+
+    def __init__(self, telemetry: Telemetry, kind: str, namespace: str) -> None:
+        self._telemetry = telemetry
+        self._labels = (kind, namespace)
+        self.state = ResourceState.SYNCING
+        self._show()
+        telemetry.lists.labels(*self._labels)
+        telemetry.watches.labels(*self._labels)
+        for event_type in _EVENT_TYPES:
+            telemetry.watch_events.labels(*self._labels, event_type)
+
+    def enter(self, state: ResourceState) -> bool:
+        """Be in this state; says whether that is news."""
+        news, self.state = state is not self.state, state
+        self._show()
+        return news
+
+    def contact(self, at: float) -> None:
+        """The API server sent something about this kind at this Unix time."""
+        self._telemetry.resource_last_contact.labels(*self._labels).set(at)
+
+    def listed(self) -> None:
+        self._telemetry.lists.labels(*self._labels).inc()
+
+    def watching(self) -> None:
+        self._telemetry.watches.labels(*self._labels).inc()
+
+    def event(self, event_type: str) -> None:
+        self._telemetry.watch_events.labels(*self._labels, event_type).inc()
+
+    def holds(self, objects: int) -> None:
+        self._telemetry.resource_objects.labels(*self._labels).set(objects)
+
+    def unreadable(self, field: str) -> None:
+        self._telemetry.decode_failures.labels(self._labels[0], field).inc()
+
+    def _show(self) -> None:
+        for state in ResourceState:
+            self._telemetry.resource_state.labels(*self._labels, state.value).set(int(state is self.state))
