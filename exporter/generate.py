@@ -1,0 +1,146 @@
+"""Writes what is generated from the package's tables: today README.md's tables of metrics, kinds and settings.
+
+``python exporter/generate.py`` writes; with ``--check`` it changes nothing and fails where something is out of date.
+A generated part of a file that is otherwise written by hand stands between two comments that name it.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from gotk_exporter.flux.kinds import KINDS, Kind, Period, Reconciled
+from gotk_exporter.metrics.families import EXPORTER_FAMILIES, OBJECT_FAMILIES, Family, Profile
+
+ROOT = Path(__file__).parents[1]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Returns the exit code."""
+    stale = [path for path, text in generated().items() if not path.exists() or path.read_text() != text]
+    if arguments == ["--check"]:
+        for path in stale:
+            print(f"{path.relative_to(ROOT)} is not current: run 'make generate'", file=sys.stderr)
+        return 1 if stale else 0
+    if arguments:
+        print("usage: generate.py [--check]", file=sys.stderr)
+        return 2
+    for path in stale:
+        path.write_text(generated()[path])
+        print(f"wrote {path.relative_to(ROOT)}")
+    return 0
+
+
+def generated() -> dict[Path, str]:
+    """Every file with a generated part, as it should be."""
+    readme = ROOT / "README.md"
+    return {readme: _with_parts(readme.read_text(), README_PARTS)}
+
+
+def _with_parts(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
+    for name, make in parts.items():
+        pattern = re.compile(rf"(<!-- {name}: begin[^>]*-->\n).*?(<!-- {name}: end -->)", re.DOTALL)
+        if len(pattern.findall(text)) != 1:
+            raise SystemExit(f"README.md must have the comments '<!-- {name}: begin … -->' and 'end' exactly once")
+        before, opening, closing, after = _split(pattern, text)
+        text = f"{before}{opening}\n{make()}\n{closing}{after}"
+    return text
+
+
+def _split(pattern: re.Pattern[str], text: str) -> tuple[str, str, str, str]:
+    """What stands before the part, its two comments, and what stands after it."""
+    found = pattern.search(text)
+    assert found is not None
+    return text[: found.start()], found[1], found[2], text[found.end() :]
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def object_metrics() -> str:
+    return _table(
+        ["metric", "type", "labels", "from profile", "meaning"],
+        ([*_metric(family), family.profile.name.lower(), family.help] for family in OBJECT_FAMILIES),
+    )
+
+
+def exporter_metrics() -> str:
+    return _table(
+        ["metric", "type", "labels", "meaning"], ([*_metric(family), family.help] for family in EXPORTER_FAMILIES)
+    )
+
+
+def _metric(family: Family) -> list[str]:
+    return [f"`{family.name}`", family.type, ", ".join(family.labels) or "none"]
+
+
+def kinds() -> str:
+    return _table(
+        ["kind", "group", "verdict", "suspended by", "interval", "timeout", "labels of gotk_resource_info of its own"],
+        (
+            [
+                kind.name,
+                kind.group,
+                _verdict(kind),
+                _suspension(kind),
+                _period(kind.interval),
+                _period(kind.timeout),
+                ", ".join(kind.info) or "none",
+            ]
+            for kind in KINDS
+        ),
+    )
+
+
+def _verdict(kind: Kind) -> str:
+    if kind.reconciled is Reconciled.NEVER:
+        return "none"
+    when = "" if kind.reconciled is Reconciled.ALWAYS else f", {kind.reconciled.value}"
+    return f"from {kind.condition}{when}"
+
+
+def _suspension(kind: Kind) -> str:
+    if kind.suspend_annotation is not None:
+        return f"annotation `{kind.suspend_annotation}: disabled`"
+    return f"`{kind.suspend_path}`" if kind.suspend_path else "never"
+
+
+def _period(period: Period | None) -> str:
+    if period is None or (period.default_seconds is None and period.annotation is None and period.path is None):
+        return "none"
+    stated = f"`{period.annotation or period.path}`" if period.annotation or period.path else ""
+    silent = ""
+    if period.interval_minus_seconds is not None:
+        silent = (
+            f"the interval less {period.interval_minus_seconds:g} s"
+            if period.interval_minus_seconds
+            else "the interval"
+        )
+    elif period.default_seconds is not None:
+        silent = f"{period.default_seconds:g} s"
+    least = f", at least {period.minimum_seconds:g} s" if period.minimum_seconds else ""
+    return (", else ".join(part for part in (stated.replace(" | ", "` or `"), silent) if part)) + least
+
+
+def profiles() -> str:
+    rows = []
+    for profile in Profile:
+        names = [f"`{family.name}`" for family in OBJECT_FAMILIES if family.profile == profile]
+        before = f"{Profile(profile - 1).name.lower()} and " if profile > Profile.MINIMAL else ""
+        rows.append([f"`{profile.name.lower()}`", before + ", ".join(names)])
+    return _table(["profile", "families"], rows)
+
+
+README_PARTS: Mapping[str, Callable[[], str]] = {
+    "object metrics": object_metrics,
+    "exporter metrics": exporter_metrics,
+    "profiles": profiles,
+    "kinds": kinds,
+}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,148 @@
+"""The composition root: builds every part, owns their tasks, and ends them in order.
+
+It holds no logic of its own but the bridge between a reflector and a collector, which must not know each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gotk_exporter import __version__
+from gotk_exporter.clock import Clock, SystemClock
+from gotk_exporter.config import Settings
+from gotk_exporter.flux.collector import Collector
+from gotk_exporter.flux.collector import Replacement as CollectorReplacement
+from gotk_exporter.flux.kinds import BY_NAME, Kind
+from gotk_exporter.flux.objects import Defect
+from gotk_exporter.flux.samples import without_credentials
+from gotk_exporter.kube.bounds import Bounds
+from gotk_exporter.kube.client import ApiClient
+from gotk_exporter.kube.cluster import Cluster
+from gotk_exporter.kube.credentials import Credentials, Loader, choose_loader
+from gotk_exporter.kube.wire import Item
+from gotk_exporter.metrics.families import select
+from gotk_exporter.metrics.store import Store
+from gotk_exporter.telemetry import ResourceTelemetry, Telemetry
+from gotk_exporter.web.body import Body
+from gotk_exporter.web.server import Address, Server
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What the command line says beside the settings file."""
+
+    listen_address: Address
+    metrics_path: str = "/metrics"
+    kubeconfig: str | None = None
+    context: str | None = None
+
+
+class Exporter:
+    """Every part, wired; ``run`` starts them and ends them."""
+
+    def __init__(
+        self, settings: Settings, loader: Loader, bounds: Bounds, clock: Clock, metrics_path: str = "/metrics"
+    ) -> None:
+        self.telemetry = Telemetry()
+        self.store = Store(select(settings.metrics.profile, settings.metrics.allow, settings.metrics.deny))
+        self.credentials = Credentials(loader, bounds, clock, self.telemetry.count_credentials_load)
+        self.client = ApiClient(self.credentials, bounds, clock, self.telemetry.count_request)
+        self.cluster = Cluster(
+            self.client,
+            [BY_NAME[name] for name in settings.watch.kinds],
+            settings.watch.namespaces,
+            self._make_sink,
+            self.telemetry,
+            bounds,
+            clock,
+            random.Random(),
+        )
+        self.body = Body(self.store, self.telemetry.render)
+        self.metrics_path = metrics_path
+        self.server = Server(self.body, self.telemetry, self.cluster.pending, metrics_path, clock)
+
+    async def run(self, address: Address, stop: asyncio.Event) -> None:
+        """Serve until ``stop`` is set.
+
+        Raises:
+            CredentialsError: no way to the API server is configured, or the configured one cannot be used. An API
+                server that does not answer is no reason to end: it may come back.
+            ListenError: the address cannot be listened on.
+        """
+        endpoint = await self.credentials.endpoint()
+        listening = await self.server.start(address)
+        try:
+            log.info("gotk-exporter %s serves %s on %s", __version__, self.metrics_path, listening)
+            log.info("the API server is %s", without_credentials(endpoint.base_url))
+            async with self.client, asyncio.TaskGroup() as tasks:
+                following = tasks.create_task(self.cluster.run(), name="cluster")
+                await stop.wait()
+                log.info("stopping")
+                following.cancel()
+        finally:
+            await self.server.stop()
+
+    def _make_sink(self, kind: Kind, namespace: str | None, telemetry: ResourceTelemetry) -> FluxSink:
+        scope = kind.name if namespace is None else f"{kind.name}/{namespace}"
+        return FluxSink(Collector(kind, scope, self.store), telemetry)
+
+
+async def run(options: RunOptions, settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises what ``Exporter.run`` does."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    bounds, clock = Bounds(), SystemClock()
+    loader = choose_loader(bounds, clock, options.kubeconfig, options.context)
+    await Exporter(settings, loader, bounds, clock, options.metrics_path).run(options.listen_address, stop)
+
+
+class FluxSink:
+    """Hands a reflector's objects to a collector, and tells what could not be read of them."""
+
+    def __init__(self, collector: Collector, telemetry: ResourceTelemetry) -> None:
+        self._collector = collector
+        self._telemetry = telemetry
+
+    def __len__(self) -> int:
+        return len(self._collector)
+
+    def begin_replacement(self, api_version: str) -> FluxReplacement:
+        return FluxReplacement(self, self._collector.begin_replacement(api_version))
+
+    def upsert(self, item: Item, seen_at: float) -> None:
+        self.tell(item, self._collector.upsert(item.key, item.raw, seen_at))
+
+    def delete(self, item: Item) -> None:
+        self._collector.delete(item.key, item.uid)
+
+    def drop(self) -> None:
+        self._collector.drop()
+
+    def tell(self, item: Item, defects: Sequence[Defect]) -> None:
+        """Count and log what the collector found new."""
+        for defect in defects:
+            self._telemetry.unreadable(defect.field)
+            log.warning("%s %s: %s is left out: %s", self._collector.kind.name, item.key, defect.field, defect.problem)
+
+
+class FluxReplacement:
+    """The same for a listing on its way in."""
+
+    def __init__(self, sink: FluxSink, replacement: CollectorReplacement) -> None:
+        self._sink = sink
+        self._replacement = replacement
+
+    def add(self, item: Item, seen_at: float) -> None:
+        self._sink.tell(item, self._replacement.add(item.key, item.uid, item.resource_version, item.raw, seen_at))
+
+    def commit(self) -> None:
+        self._replacement.commit()

@@ -1,0 +1,141 @@
+"""Arguments become one call; its outcome becomes an exit code. 2: bad usage or settings; 1: a failure at run time."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from gotk_exporter import __version__, logs
+from gotk_exporter.config import ConfigError, Settings, parse
+
+if TYPE_CHECKING:
+    from gotk_exporter.web.server import Address
+
+DEFAULT_LISTEN_ADDRESS = ":8080"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command. Returns its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.command(arguments))
+    except _SettingsError as error:
+        for mistake in error.mistakes:
+            _complain(mistake)
+        return 2
+
+
+class _SettingsError(Exception):
+    def __init__(self, path: str, mistakes: Iterable[str]) -> None:
+        self.mistakes = tuple(f"{path}: {mistake}" for mistake in mistakes)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, where argparse writes its whole usage as well."""
+        _complain(f"{message}; see {self.prog} --help")
+        sys.exit(2)
+
+
+def _complain(text: str) -> None:
+    print("gotk-exporter:", *text.splitlines(), file=sys.stderr)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments.config_file)
+    # Imported late, here and below: nobody who mistyped something need wait for an HTTP server and a Kubernetes client.
+    from gotk_exporter import app
+    from gotk_exporter.kube.credentials import CredentialsError
+    from gotk_exporter.web.server import ListenError
+
+    logs.configure(arguments.log_level, arguments.log_format)
+    options = app.RunOptions(
+        arguments.listen_address, arguments.telemetry_path, arguments.kubeconfig, arguments.context
+    )
+    try:
+        asyncio.run(app.run(options, settings))
+    except (CredentialsError, ListenError) as error:
+        _complain(str(error))
+        return 1
+    return 0
+
+
+def _check_config(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments.file)
+    where = ", ".join(settings.watch.namespaces) or "all namespaces"
+    print(f"{arguments.file}: valid; {len(settings.watch.kinds)} kinds in {where}")
+    return 0
+
+
+def _settings(path: str | None) -> Settings:
+    if path is None:
+        return Settings()
+    try:
+        return parse(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _SettingsError(path, [f"{error.strerror}; name a settings file that can be read"]) from None
+    except UnicodeDecodeError as error:
+        raise _SettingsError(path, [f"byte {error.start} is not UTF-8; save the file as UTF-8"]) from None
+    except ConfigError as error:
+        raise _SettingsError(path, error.mistakes) from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="gotk-exporter",
+        description="The true state of every Flux object, as Prometheus metrics.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"gotk-exporter {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_run(commands.add_parser("run", help="follow a cluster and serve metrics", allow_abbrev=False))
+    check = commands.add_parser("check-config", help="check a settings file", allow_abbrev=False)
+    check.add_argument("file", metavar="FILE")
+    check.set_defaults(command=_check_config)
+    return parser
+
+
+def _add_run(run: argparse.ArgumentParser) -> None:
+    run.add_argument("--config.file", dest="config_file", metavar="FILE", help="settings (YAML); default: none")
+    run.add_argument(
+        "--kubeconfig", metavar="FILE", help="default: $KUBECONFIG, else the pod's service account, else ~/.kube/config"
+    )
+    run.add_argument("--context", metavar="NAME", help="context in the kubeconfig; default: its current one")
+    run.add_argument(
+        "--web.listen-address",
+        dest="listen_address",
+        metavar="ADDR",
+        type=_address,
+        default=DEFAULT_LISTEN_ADDRESS,
+        help=f"host:port to serve on; default {DEFAULT_LISTEN_ADDRESS}",
+    )
+    run.add_argument(
+        "--web.telemetry-path",
+        dest="telemetry_path",
+        metavar="PATH",
+        type=_path,
+        default="/metrics",
+        help="path of the metrics; default /metrics",
+    )
+    run.add_argument("--log.level", dest="log_level", choices=logs.LEVELS, default="info", help="default info")
+    run.add_argument("--log.format", dest="log_format", choices=logs.FORMATS, default="logfmt", help="default logfmt")
+    run.set_defaults(command=_run)
+
+
+def _address(text: str) -> Address:
+    from gotk_exporter.web.server import parse_address
+
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _path(text: str) -> str:
+    if not text.startswith("/") or text.startswith("/-/"):
+        raise argparse.ArgumentTypeError(f'"{text}" is no path for metrics; it begins with / and not with /-/')
+    return text

@@ -1,0 +1,253 @@
+"""``gotk-exporter run`` as a user runs it: a process beside a real API server, scraped by a real Prometheus."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.peers.admin import AdminClient
+from tests.peers.apiserver import RealApiServer
+from tests.peers.manifests import CRDS, read_objects
+from tests.peers.prometheus import RunningPrometheus
+
+SOON_SECONDS = 15.0
+KUSTOMIZE = "kustomize.toolkit.fluxcd.io/v1"
+
+
+class Running:
+    """One process."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.lines: list[str] = []
+        self.address = ""
+        self._reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        assert self._process.stderr is not None
+        async for line in self._process.stderr:
+            self.lines.append(line.decode().rstrip())
+            if found := re.search(r"serves /metrics on ([\d.:]+)", self.lines[-1]):
+                self.address = found[1]
+
+    async def listening(self) -> None:
+        await self.eventually(lambda: bool(self.address))
+
+    async def get(self, path: str, **headers: str) -> tuple[int, str]:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session,
+            session.get(f"http://{self.address}{path}", headers=headers) as response,
+        ):
+            return response.status, await response.text()
+
+    async def ready(self) -> None:
+        async def is_ready() -> bool:
+            return (await self.get("/-/ready"))[0] == 200
+
+        await self.listening()
+        await self.eventually(is_ready)
+
+    async def eventually(self, holds: Callable[[], bool | Awaitable[bool]]) -> None:
+        async with asyncio.timeout(SOON_SECONDS):
+            while True:
+                result = holds()
+                if result if isinstance(result, bool) else await result:
+                    return
+                assert self._process.returncode is None, self.lines
+                await asyncio.sleep(0.02)
+
+    async def shows(self, text: str) -> None:
+        """Wait until the page contains the text."""
+
+        async def contains() -> bool:
+            return text in (await self.get("/metrics"))[1]
+
+        await self.eventually(contains)
+
+    async def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send the signal; the exit code, which must come within two seconds."""
+        if self._process.returncode is None:
+            self._process.send_signal(number)
+        async with asyncio.timeout(2):
+            code = await self._process.wait()
+        await self._reading
+        return code
+
+
+Start = Callable[..., Awaitable[Running]]
+
+
+@pytest.fixture
+async def run(tmp_path: Path) -> AsyncIterator[Start]:
+    """``await run(kubeconfig, *flags)``: the process, ended with the test."""
+    async with AsyncExitStack() as ends:
+
+        async def start(kubeconfig: Path, *flags: str) -> Running:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "gotk_exporter", "run", "--web.listen-address", "127.0.0.1:0"),
+                *("--kubeconfig", str(kubeconfig), *flags),
+                stderr=asyncio.subprocess.PIPE,
+            )
+            running = Running(process)
+            ends.push_async_callback(running.end)
+            return running
+
+        yield start
+
+
+@pytest.fixture
+async def kubeconfig(api_server: RealApiServer, admin: AdminClient, tmp_path: Path) -> Path:
+    """Of the shared API server, with CRDs of ours that refuse nothing."""
+    await admin.install_crds(read_objects(CRDS / "kustomizations.yaml", CRDS / "gitrepositories.yaml"))
+    return api_server.kubeconfig(tmp_path / "kubeconfig")
+
+
+async def test_the_legacy_metric_is_served_within_moments_of_the_start(
+    run: Start, kubeconfig: Path, admin: AdminClient, namespace: str
+) -> None:
+    await admin.create(_kustomization("broken", namespace, ready="False"))
+
+    exporter = await run(kubeconfig)
+    await exporter.ready()
+
+    _, text = await exporter.get("/metrics")
+    for status, value in {"True": 0, "False": 1, "Unknown": 0, "Deleted": 0}.items():
+        labels = f'kind="Kustomization",name="broken",namespace="{namespace}",type="Ready",status="{status}"'
+        assert f"gotk_reconcile_condition{{{labels}}} {value}\n" in text
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_it_with_success_within_two_seconds(
+    run: Start, kubeconfig: Path, number: signal.Signals
+) -> None:
+    exporter = await run(kubeconfig)
+    await exporter.ready()
+    assert await exporter.end(number) == 0
+    assert exporter.lines[-1].endswith("msg=stopping")
+
+
+async def test_a_signal_ends_it_within_two_seconds_while_the_api_server_is_frozen(
+    run: Start, own_api_server: RealApiServer, tmp_path: Path
+) -> None:
+    own_api_server.freeze()
+    exporter = await run(own_api_server.kubeconfig(tmp_path / "kubeconfig"))
+    await exporter.listening()
+    assert (await exporter.get("/-/healthy"))[0] == 200
+    status, text = await exporter.get("/-/ready")
+    assert (status, text.startswith("Not ready: waiting for Kustomization, HelmRelease")) == (503, True)
+    assert await exporter.end() == 0
+
+
+async def test_a_malformed_object_costs_its_bad_fields_only(
+    run: Start, kubeconfig: Path, admin: AdminClient, namespace: str
+) -> None:
+    bad = _kustomization("bad", namespace, ready="True")
+    bad["spec"]["interval"] = "soon"
+    bad["metadata"]["annotations"] = {"big": "x" * 250_000}
+    await admin.create(bad)
+    await admin.patch_status(KUSTOMIZE, "Kustomization", "bad", {"conditions": "none of your business"}, namespace)
+    await admin.create(_kustomization("good", namespace, ready="True"))
+
+    exporter = await run(kubeconfig)
+    await exporter.ready()
+    # Another write of the same object is no second line in the log.
+    await admin.patch(KUSTOMIZE, "Kustomization", "bad", {"spec": {"suspend": True}}, namespace)
+    await exporter.shows(f'gotk_suspend_status{{kind="Kustomization",name="bad",namespace="{namespace}"}} 1')
+
+    _, text = await exporter.get("/metrics")
+    assert _sample("gotk_reconcile_condition", "good", namespace, ',type="Ready",status="True"') + " 1\n" in text
+    assert _sample("gotk_resource_interval_seconds", "good", namespace) + " 600\n" in text
+    assert _sample("gotk_reconcile_condition", "bad", namespace, ',type="Ready",status="Unknown"') + " 1\n" in text
+    assert _sample("gotk_resource_interval_seconds", "bad", namespace) not in text
+    assert 'gotk_exporter_decode_failures_total{field="status.conditions",resource="Kustomization"} 1.0\n' in text
+    assert 'gotk_exporter_decode_failures_total{field="spec.interval",resource="Kustomization"} 1.0\n' in text
+    told = [line for line in exporter.lines if f"{namespace}/bad" in line]
+    assert len(told) == 2
+    assert all("is left out" in line for line in told)
+
+
+async def test_only_the_settings_families_are_served(
+    run: Start, kubeconfig: Path, admin: AdminClient, namespace: str, tmp_path: Path
+) -> None:
+    await admin.create(_kustomization("one", namespace, ready="True"))
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(
+        f"watch: {{kinds: [Kustomization], namespaces: [{namespace}]}}\nmetrics: {{allow: [gotk_resource_info]}}\n"
+    )
+
+    exporter = await run(kubeconfig, "--config.file", str(settings))
+    await exporter.ready()
+
+    _, text = await exporter.get("/metrics")
+    families = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE gotk_")}
+    assert {name for name in families if not name.startswith("gotk_exporter_")} == {"gotk_resource_info"}
+    assert f'watched_namespace="{namespace}"' in text
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
+async def test_a_real_prometheus_scrapes_it_without_a_warning(
+    run: Start,
+    kubeconfig: Path,
+    admin: AdminClient,
+    namespace: str,
+    start_prometheus: Callable[..., Awaitable[RunningPrometheus]],
+    version: str,
+) -> None:
+    await admin.create(_kustomization("broken", namespace, ready="False"))
+    exporter = await run(kubeconfig)
+    await exporter.ready()
+
+    prometheus = await start_prometheus(
+        f"""
+global: {{scrape_interval: 1s}}
+scrape_configs:
+  - job_name: gotk-exporter
+    static_configs: [{{targets: ["{exporter.address}"], labels: {{namespace: flux-system}}}}]
+""",
+        version,
+    )
+
+    # The copied rule of the Flux documentation, as far as it can be written today: a default scrape turns our
+    # namespace into exported_namespace, and Deleted exists.
+    rule = (
+        'max(gotk_reconcile_condition{status="False",type="Ready"}) by (exported_namespace, name, kind)'
+        ' + on(exported_namespace, name, kind) (max(gotk_reconcile_condition{status="Deleted"})'
+        " by (exported_namespace, name, kind)) * 2 == 1"
+    )
+
+    async def fires() -> bool:
+        broken = {"exported_namespace": namespace, "kind": "Kustomization", "name": "broken"}
+        return any(sample.labels == broken for sample in await prometheus.query(rule))
+
+    await exporter.eventually(fires)
+    assert prometheus.warnings() == []
+
+
+def _sample(family: str, name: str, namespace: str, more: str = "") -> str:
+    return f'{family}{{kind="Kustomization",name="{name}",namespace="{namespace}"{more}}}'
+
+
+def _kustomization(name: str, namespace: str, ready: str) -> dict[str, Any]:
+    condition = {
+        "type": "Ready",
+        "status": ready,
+        "reason": "Tested",
+        "message": "",
+        "lastTransitionTime": "2026-11-21T12:00:00Z",
+    }
+    return {
+        "apiVersion": KUSTOMIZE,
+        "kind": "Kustomization",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"interval": "10m", "prune": True, "sourceRef": {"kind": "GitRepository", "name": "fleet"}},
+        "status": {"conditions": [condition]},
+    }
