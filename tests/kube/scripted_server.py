@@ -138,6 +138,7 @@ class ScriptedServer:
         self._tls = tls
         self._port = port
         self._script: dict[tuple[str, bool], list[Scripted]] = {}
+        self._rest: Scripted = _not_scripted
         self._handlers: set[asyncio.Task[Any]] = set()
         self._change = asyncio.Condition()
         self._runner: web.ServerRunner | None = None
@@ -158,6 +159,10 @@ class ScriptedServer:
         """
         assert answers, "an empty script answers nothing"
         self._script[path, watch] = list(answers)
+
+    def answer_rest(self, answer: Scripted) -> None:
+        """Answer this to every request for which nothing else is scripted."""
+        self._rest = answer
 
     async def received(self, count: int) -> None:
         """Wait until ``count`` requests have arrived since the start."""
@@ -217,10 +222,7 @@ class ScriptedServer:
             self._change.notify_all()
 
     async def _next(self, request: Request) -> Answer:
-        answers = self._script.get((request.path, request.watch))
-        if not answers:
-            what = "a watch of" if request.watch else request.method
-            return status(501, "NotImplemented", f"the test scripts no answer to {what} {request.path}")
+        answers = self._script.get((request.path, request.watch)) or [self._rest]
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
         return await answer(request) if callable(answer) else answer
 
@@ -248,6 +250,11 @@ class ScriptedServer:
         if isinstance(answer, Raw):
             _close(request)
         return response
+
+
+async def _not_scripted(request: Request) -> Answer:
+    what = "a watch of" if request.watch else request.method
+    return status(501, "NotImplemented", f"the test scripts no answer to {what} {request.path}")
 
 
 async def _let_the_client_read() -> None:

@@ -239,6 +239,15 @@ async def test_during_an_outage_everything_stays_served_and_one_line_says_so(cap
     ]
 
 
+@pytest.mark.parametrize(("code", "level"), [(503, logging.INFO), (429, logging.INFO), (500, logging.WARNING)])
+async def test_a_kind_of_its_own_trouble_is_a_warning_and_a_server_that_starts_is_not(
+    caplog: pytest.LogCaptureFixture, code: int, level: int
+) -> None:
+    caplog.set_level(logging.INFO)
+    await Run(page(version=5), *[StatusError(code, "Trouble", "")] * 3).to_the_end()
+    assert [record.levelno for record in caplog.records if "unreachable" in record.getMessage()] == [level]
+
+
 async def test_one_broken_stream_is_no_outage() -> None:
     run = await Run(page(version=5), [Unreachable("cut", "cut")]).to_the_end()
     assert run.telemetry.state is ResourceState.SYNCED

@@ -239,7 +239,7 @@ class ApiClient:
         if retry_after is None and status.details is not None and status.details.retry_after_seconds:
             retry_after = float(status.details.retry_after_seconds)
         reason = status.reason or response.reason or ""
-        message = status.message or _foreign(response)
+        message = status.message or _plain_text(response, body) or _foreign(response)
         if endpoint.authorization is not None:
             # A proxy made for debugging may send back what it got.
             message = message.replace(endpoint.authorization.partition(" ")[2] or endpoint.authorization, "…")
@@ -305,6 +305,11 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
         return None
     # RFC 9110 knows dates in GMT only; a date without a zone means it too.
     return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now)
+
+
+def _plain_text(response: aiohttp.ClientResponse, body: bytes | bytearray) -> str:
+    """kube-apiserver's own words where it writes no Status: "404 page not found", "service unavailable"."""
+    return body.decode("utf-8", "replace") if response.content_type == "text/plain" else ""
 
 
 def _foreign(response: aiohttp.ClientResponse) -> str:

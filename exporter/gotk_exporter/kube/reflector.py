@@ -211,8 +211,8 @@ class Reflector:
         if state is ResourceState.ABSENT:
             self._on_missing()
         if self._telemetry.enter(state) or (state is ResourceState.SYNCING and self._failures == 2):
-            # That the whole API server is away is discovery's to say, once and not for every kind.
-            level = logging.INFO if isinstance(error, Unreachable) else logging.WARNING
+            # That the whole API server is away, or has just come up, is discovery's to say: once, not for every kind.
+            level = logging.INFO if isinstance(error, Unreachable) or code in _BUSY else logging.WARNING
             log.log(level, "%s: %s: %s; %s", self._name, state.value, error, remedy)
 
     def _recovered(self) -> None:
@@ -239,6 +239,8 @@ class Reflector:
 class StreamError(StatusError):
     """An ERROR event in a watch."""
 
+
+_BUSY = frozenset({429, 502, 503, 504})
 
 _STATES: dict[int | None, tuple[ResourceState, str]] = {
     403: (ResourceState.FORBIDDEN, "grant list and watch on it to the exporter's account"),

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import yaml
 
+from tests.kube.conformance.simulated import SimulatedServer
 from tests.peers.access import create_service_account, grant
 from tests.peers.admin import AdminClient
 from tests.peers.apiserver import RealApiServer
@@ -125,4 +126,4 @@ class RealServer:
         return self._server.service_account_token(account.namespace, account.name, account.uid, lifetime_seconds)
 
 
-SERVERS: Mapping[str, Callable[[Path], ServerUnderTest]] = {"kube-apiserver": RealServer}
+SERVERS: Mapping[str, Callable[[Path], ServerUnderTest]] = {"kube-apiserver": RealServer, "simulator": SimulatedServer}
