@@ -25,7 +25,7 @@ SEND_TIMEOUT_SECONDS = 60.0
 minute. Its connection is closed; else each one that stalls would hold a page in memory for ever."""
 
 
-_GRACE_SECONDS = 0.2
+_GRACE_SECONDS = 0.1
 """What a scrape under way gets to end in when we stop. aiohttp gives it twice."""
 
 
