@@ -157,11 +157,13 @@ def check(text: str) -> None:
     assert all(mistake.isprintable() for mistake in refusals(text))
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_text_raises_anything_else(text: str) -> None:
     check(text)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="watchkindsmetrcplyfu:[]{},-&*!|>?%@`'\"#~\\<=.0123 \n\t", max_size=60))
 def test_no_text_that_looks_like_yaml_raises_anything_else(text: str) -> None:
     check(text)
@@ -184,7 +186,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(values)
 def test_no_yaml_document_raises_anything_else(document: Any) -> None:
     check(yaml.safe_dump(document))
@@ -198,6 +200,7 @@ def some(items: st.SearchStrategy[str]) -> st.SearchStrategy[tuple[str, ...]]:
     return st.lists(items, min_size=1, max_size=5, unique=True).map(tuple)
 
 
+@settings(deadline=None)
 @given(
     some(st.sampled_from(list(BY_NAME))),
     some(namespaces),

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gotk_exporter import logs
@@ -69,6 +69,7 @@ messages = st.text() | st.text(alphabet='a ="\\\n\r\t\0\x1b\x7f\x85\x9b\u2028\u2
 
 
 @formats
+@settings(deadline=None)
 @given(message=messages)
 def test_whatever_a_message_holds_it_is_one_line_and_reads_back(fmt: str, message: str) -> None:
     line = written(fmt, "%s", message)

@@ -72,13 +72,18 @@ def render(document: dict[str, Any] | bytes, kind: str, version: str = "v1") -> 
 def text_of(store: Store) -> str:
     """What the store serves, without HELP and TYPE."""
     page = b"".join(store.snapshot().chunks(Format.TEXT)).decode()
-    return "".join(line for line in page.splitlines(keepends=True) if not line.startswith("#"))
+    return "".join(line for line in lines_of(page) if not line.startswith("#"))
+
+
+def lines_of(text: str) -> list[str]:
+    """With their ends. splitlines() would also split where Python alone sees the end of a line, as in some labels."""
+    return [f"{line}\n" for line in text.split("\n")[:-1]]
 
 
 def by_family(text: str) -> dict[str, str]:
     """The lines of each family."""
     families: dict[str, str] = {}
-    for line in text.splitlines(keepends=True):
+    for line in lines_of(text):
         name = line.partition("{")[0]
         families[name] = families.get(name, "") + line
     return families

@@ -236,6 +236,14 @@ def test_an_object_without_a_resource_version_is_read_at_every_listing() -> None
     assert shown(store) == {"a": ("v1", "False", "")}
 
 
+def test_another_object_is_read_even_if_it_has_the_same_resource_version() -> None:
+    # As in a cluster that was restored from a backup.
+    listed, store = collector()
+    list_objects(listed, "v1", ("a", "uid-1", "7", raw_object("a", "uid-1", "7", "True")))
+    list_objects(listed, "v1", ("a", "uid-2", "7", raw_object("a", "uid-2", "7", "False")))
+    assert shown(store) == {"a": ("v1", "False", "")}
+
+
 def test_a_listing_keeps_the_verdict_of_a_run_that_goes_on_and_forgets_that_of_a_predecessor() -> None:
     listed, store = collector()
     same, other = raw_object("same", "uid-1", "1", "False"), raw_object("other", "uid-2", "2", "False")
@@ -303,3 +311,5 @@ def test_an_object_that_came_back_is_told_of_again() -> None:
     assert list_objects(listed, "v1", broken) == ["spec.interval"]
     assert list_objects(listed, "v1") == []
     assert list_objects(listed, "v1", broken) == ["spec.interval"]
+    listed.delete("b/a", "uid")
+    assert [it.field for it in listed.upsert("b/a", broken[3], 0.0)] == ["spec.interval"]

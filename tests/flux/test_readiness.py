@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gotk_exporter.flux.collector import Collector
@@ -67,6 +67,7 @@ def verdicts_of(writes: Iterable[bytes], kind: str = "Kustomization") -> list[st
     return shown
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["True", "False", "Unknown", None, "", "unknown"]), min_size=1))
 def test_the_verdict_is_the_last_terminal_status_that_was_written(statuses: list[str | None]) -> None:
     expected, last = [], "Unknown"
@@ -76,6 +77,7 @@ def test_the_verdict_is_the_last_terminal_status_that_was_written(statuses: list
     assert verdicts_of([write(status) for status in statuses]) == expected
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["True", "False", "Unknown", None])), st.sampled_from(["True", "False", "Unknown"]))
 def test_deletion_wins_over_everything(statuses: list[str | None], live: str) -> None:
     writes = [*map(write, statuses), write(live, deletionTimestamp="2026-11-20T08:20:00Z")]

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -152,6 +152,7 @@ conditions = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(conditions, max_size=30), any_text, any_text, st.sampled_from(["Kustomization", "Canary", "Alert"]))
 def test_whatever_the_conditions_no_two_samples_have_the_same_labels(
     conditions: list[dict[str, str]], name: str, namespace: str, kind: str
@@ -267,6 +268,7 @@ def test_an_address_is_shown_without_what_may_be_secret(address: str, shown: str
 nasty = st.text(alphabet="ab/?#@:%[]\\ .\n~é", max_size=8)
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(["http://", "https://", "oci://", "ssh://", "", "//", "https:/"]),
     st.text(alphabet="ab.@", max_size=4),
@@ -283,6 +285,7 @@ def test_a_password_is_never_shown_however_it_is_written(
     assert MARKER not in render({"metadata": {"name": "a"}, "spec": {"url": address}}, "GitRepository")[0]
 
 
+@settings(deadline=None)
 @given(nasty, st.sampled_from(["http://", "https://", "oci://", "ssh://", ""]), st.sampled_from(["?", "#"]), nasty)
 def test_a_query_is_never_shown_however_it_is_written(path: str, scheme: str, mark: str, before: str) -> None:
     address = f"{scheme}github.com/{path}{mark}{before}{MARKER}"

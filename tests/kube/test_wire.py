@@ -40,6 +40,17 @@ def test_a_lone_surrogate_in_one_object_does_not_cost_its_neighbours(surrogate: 
     assert [identify(raw).key for raw in decode_page(body.encode()).items or ()] == ["/odd", "b/a"]
 
 
+@pytest.mark.parametrize("text", ["[" * 9_000 + "]" * 9_000, '{"a":' * 9_000 + "1" + "}" * 9_000, "1" * 5_000])
+def test_depths_and_numbers_that_only_go_accepts_do_not_cost_the_neighbours(text: str) -> None:
+    """kube-apiserver takes 9,000 levels in a field such as HelmRelease.spec.values."""
+    odd = '{"metadata":{"name":"odd","resourceVersion":"1"},"spec":{"values":' + text + "}}"
+    body = '{"metadata":{"resourceVersion":"9"},"items":[' + odd + "," + json.dumps(OBJECT) + "]}"
+    assert [identify(raw).key for raw in decode_page(body.encode()).items or ()] == ["/odd", "b/a"]
+    line = decode_watch_line(b'{"type":"ADDED","object":' + odd.encode() + b"}")
+    assert identify(line.object).key == "/odd"
+    assert identify(odd.encode()).resource_version == "1"
+
+
 def test_bytes_that_are_no_utf8_do_not_cost_the_neighbours_either() -> None:
     body = b'{"metadata":{"resourceVersion":"9"},"items":[{"metadata":{"name":"\xff"}},' + json.dumps(OBJECT).encode()
     assert len(decode_page(body + b"]}").items or ()) == 2

@@ -33,7 +33,7 @@ def read_leniently(raw: bytes, into: type[_S]) -> tuple[_S, dict[str, str]]:
     """
     problems: dict[str, str] = {}
     try:
-        document = _parse(raw)
+        document = parse_tolerantly(raw)
     except ValueError:
         return into(), {"": "is not JSON"}
     try:
@@ -42,13 +42,14 @@ def read_leniently(raw: bytes, into: type[_S]) -> tuple[_S, dict[str, str]]:
         return into(), problems
 
 
-def _parse(raw: bytes) -> Any:
-    # json takes the lone surrogates, the numbers without end and, so decoded, the invalid UTF-8 that msgspec refuses.
-    text = raw.decode("utf-8", "replace")
-    try:
-        return json.loads(text, parse_int=_integer)
-    except RecursionError:
-        return json.loads(_without_depths(text), parse_int=_integer)
+def parse_tolerantly(raw: bytes) -> Any:
+    """The JSON value, also where it holds what msgspec refuses: lone surrogates, invalid UTF-8 (replaced), numbers
+    without end, and nesting beyond MAX_DEPTH (cut off there).
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    return json.loads(_limit_depth(raw.decode("utf-8", "replace")), parse_int=_integer)
 
 
 def _integer(text: str) -> int | float:
@@ -59,7 +60,8 @@ def _integer(text: str) -> int | float:
 _STRING_OR_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[][{}]', re.DOTALL)
 
 
-def _without_depths(text: str) -> str:
+def _limit_depth(text: str) -> str:
+    """The JSON text with null for whatever is nested deeper than MAX_DEPTH; in one pass, without recursion."""
     pieces: list[str] = []
     depth = kept_until = 0
     for token in _STRING_OR_BRACKET.finditer(text):

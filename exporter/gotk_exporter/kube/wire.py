@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from gotk_exporter.flux.lenient import parse_tolerantly
+
 
 class ShapeError(Exception):
     """The answer is not what an API server sends."""
@@ -92,12 +94,15 @@ _bookmark = msgspec.json.Decoder(_Bookmark)
 
 _T = TypeVar("_T")
 
+_REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""How msgspec says no. It recurses, and so gives up at a depth that the API server accepts in free-form fields."""
+
 
 def decode_page(body: bytes) -> Page:
     """Raises ShapeError where the body is no listing."""
     try:
         page = _page.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except _REFUSALS:
         document = _tolerant(body)
         items = document.pop("items", None) if isinstance(document, dict) else None
         if not isinstance(items, list):
@@ -114,7 +119,7 @@ def decode_watch_line(line: bytes) -> WatchLine:
     try:
         decoded = _watch_line.decode(line)
         return WatchLine(decoded.type, decoded.object)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except _REFUSALS:
         document = _tolerant(line)
         if not isinstance(document, dict) or not isinstance(document.get("type"), str) or "object" not in document:
             raise ShapeError("a line of a watch is no event") from None
@@ -125,7 +130,7 @@ def decode_status(body: bytes | msgspec.Raw) -> StatusObject:
     """An empty Status where the body is none: proxies answer with whatever they like."""
     try:
         return _status.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except _REFUSALS:
         return StatusObject()
 
 
@@ -133,7 +138,7 @@ def identify(raw: bytes | msgspec.Raw) -> Item:
     """Raises ShapeError where the object has no name."""
     try:
         metadata = _item.decode(raw).metadata
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except _REFUSALS:
         document = _tolerant(bytes(raw))
         found = document.get("metadata") if isinstance(document, dict) else None
         if not isinstance(found, dict):
@@ -146,14 +151,14 @@ def resource_version_of(raw: bytes | msgspec.Raw) -> str:
     """A bookmark's resourceVersion; empty where it has none."""
     try:
         return _bookmark.decode(raw).metadata.resource_version
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except _REFUSALS:
         return ""
 
 
 def _tolerant(body: bytes) -> Any:
     try:
-        return json.loads(body.decode("utf-8", "replace"))
-    except (ValueError, RecursionError):
+        return parse_tolerantly(body)
+    except ValueError:
         raise ShapeError("the answer is no JSON") from None
 
 
