@@ -60,7 +60,8 @@ class Body:
             if first is None or first.generation != self._store.generation:
                 first = await asyncio.to_thread(_deflate, self._store.snapshot(), fmt)
                 self._deflated[fmt] = first
-        own = self._render_own(fmt)
+        # Measured: 3 ms with every kind, but 0.1 s where each is followed in fifty namespaces.
+        own = await asyncio.to_thread(self._render_own, fmt)
         compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
         rest = compressor.compress(own) + compressor.flush()
         length = (first.length + len(own)) & 0xFFFFFFFF
