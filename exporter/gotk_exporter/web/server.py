@@ -115,10 +115,16 @@ class Server:
             # All that a GET would say but its length, which would cost the body.
             return web.Response(headers=headers)
         response = web.StreamResponse(headers=headers)
-        send = self._send_compressed if compressed else self._send_plain
+        body = await self._compressed(fmt) if compressed else None
         try:
+            # Only the scraper's own time counts.
             async with asyncio.timeout(self._send_timeout):
-                await send(request, response, fmt)
+                if body is None:
+                    await self._send_plain(request, response, fmt)
+                else:
+                    response.content_length = len(body)
+                    await response.prepare(request)
+                    await response.write_eof(body)
         except TimeoutError:
             # aiohttp would answer 504 into the middle of the body.
             if request.transport is not None:
@@ -128,13 +134,11 @@ class Server:
             pass
         return response
 
-    async def _send_compressed(self, request: web.Request, response: web.StreamResponse, fmt: Format) -> None:
+    async def _compressed(self, fmt: Format) -> bytes:
         started = self._clock.monotonic()
         body = await self._body.gzipped(fmt)
         self._measured(self._clock.monotonic() - started, len(body))
-        response.content_length = len(body)
-        await response.prepare(request)
-        await response.write_eof(body)
+        return body
 
     async def _send_plain(self, request: web.Request, response: web.StreamResponse, fmt: Format) -> None:
         await response.prepare(request)
