@@ -21,6 +21,8 @@ def configure(level: str, fmt: str, stream: TextIO | None = None) -> None:
     root.handlers[:] = [output]
     root.setLevel({"warn": "WARNING"}.get(level, level.upper()))
     # One line per connection problem comes from us; aiohttp's and asyncio's own would repeat it.
+    # The server's would quote what strangers send, headers and all.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     for name in ("aiohttp", "asyncio"):
         logging.getLogger(name).setLevel(logging.ERROR)
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import enum
 import platform
+from collections.abc import Iterator
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, disable_created_metrics, exposition
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
 
 from gotk_exporter import __version__
 from gotk_exporter.metrics import families as f
@@ -33,6 +36,7 @@ class ResourceState(enum.Enum):
     SYNCING = "syncing"
     SYNCED = "synced"
     UNREACHABLE = "unreachable"
+    RELISTING = "relisting"
     FORBIDDEN = "forbidden"
     ABSENT = "absent"
 
@@ -44,7 +48,8 @@ class Telemetry:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._gauge(f.BUILD_INFO).labels(__version__, platform.python_version()).set(1)
-        self.resource_state = self._gauge(f.RESOURCE_STATE)
+        self._resources: list[ResourceTelemetry] = []
+        self.registry.register(_States(self._resources))
         self.resource_objects = self._gauge(f.RESOURCE_OBJECTS)
         self.resource_last_contact = self._gauge(f.RESOURCE_LAST_CONTACT)
         self.lists = self._counter(f.LISTS)
@@ -64,7 +69,9 @@ class Telemetry:
 
     def resource(self, kind: str, namespace: str | None) -> ResourceTelemetry:
         """What is counted about one reflector."""
-        return ResourceTelemetry(self, kind, namespace or "")
+        resource = ResourceTelemetry(self, kind, namespace or "")
+        self._resources.append(resource)
+        return resource
 
     def count_request(self, verb: str, resource: str, outcome: str) -> None:
         self._api_requests.labels(verb, resource, outcome).inc()
@@ -95,7 +102,6 @@ class ResourceTelemetry:
         self._telemetry = telemetry
         self._labels = (kind, namespace)
         self.state = ResourceState.SYNCING
-        self._show()
         telemetry.lists.labels(*self._labels)
         telemetry.watches.labels(*self._labels)
         for event_type in _EVENT_TYPES:
@@ -104,7 +110,6 @@ class ResourceTelemetry:
     def enter(self, state: ResourceState) -> bool:
         """Be in this state; says whether that is news."""
         news, self.state = state is not self.state, state
-        self._show()
         return news
 
     def contact(self, at: float) -> None:
@@ -126,6 +131,23 @@ class ResourceTelemetry:
     def unreadable(self, field: str) -> None:
         self._telemetry.decode_failures.labels(self._labels[0], field).inc()
 
-    def _show(self) -> None:
+    def state_samples(self) -> Iterator[tuple[tuple[str, str, str], int]]:
+        """Labels and value for each state; exactly one is 1."""
+        # Read once: a page is rendered in a thread while the state may change.
+        held = self.state
         for state in ResourceState:
-            self._telemetry.resource_state.labels(*self._labels, state.value).set(int(state is self.state))
+            yield (*self._labels, state.value), int(state is held)
+
+
+class _States(Collector):
+    """The states of all reflectors, each as it is at one moment."""
+
+    def __init__(self, resources: list[ResourceTelemetry]) -> None:
+        self._resources = resources
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = GaugeMetricFamily(f.RESOURCE_STATE.name, f.RESOURCE_STATE.help, labels=f.RESOURCE_STATE.labels)
+        for resource in list(self._resources):
+            for labels, value in resource.state_samples():
+                family.add_metric(labels, value)
+        yield family

@@ -32,6 +32,8 @@ class Server:
         self.stale: set[str] = set()
         self.down: ApiError | None = None
         self.missing: set[str] = set()
+        self.answer_lists = asyncio.Event()
+        self.answer_lists.set()
         self.discoveries = 0
         self.requests: list[str] = []
         self.end_watches = asyncio.Event()
@@ -67,6 +69,7 @@ class Server:
 
     async def list_page(self, resource: Resource, namespace: str | None, continue_token: str) -> Page:
         self._request("list", resource)
+        await self.answer_lists.wait()
         return page(obj("a", 1), version=5)
 
     @contextlib.asynccontextmanager
@@ -207,7 +210,12 @@ async def test_a_kind_that_stays_away_is_forgotten_and_the_others_are_not_distur
 async def test_a_new_preferred_version_is_listed_while_the_old_objects_stay_served() -> None:
     async with World() as world:
         world.server.versions["Kustomization"] = "v2"
+        world.server.answer_lists.clear()
         await world.pass_time(30)
+        assert world.held("Kustomization") == {"ns/a": "1"}
+        assert world.state("Kustomization") is ResourceState.SYNCED
+        world.server.answer_lists.set()
+        await world.pass_time(0)
         assert world.server.requests[-2:] == ["list Kustomization v2", "watch Kustomization v2"]
         assert world.held("Kustomization") == {"ns/a": "1"}
 

@@ -204,9 +204,9 @@ async def test_a_watch_that_ends_at_once_counts_as_a_failure(lines: list[bytes])
 
 
 @pytest.mark.parametrize("line", [b"<html>", b'{"type":"STRANGE","object":{}}', b'{"type":"ADDED"}'])
-async def test_a_line_that_is_no_event_breaks_the_stream(line: bytes) -> None:
-    run = await Run(page(version=5), [line], []).to_the_end()
-    assert run.client.requests == ["list", "watch 5", "watch 5"]
+async def test_a_line_that_is_no_event_is_not_met_again_at_the_same_place(line: bytes) -> None:
+    run = await Run(page(version=5), [line], page(version=6), []).to_the_end()
+    assert run.client.requests == ["list", "watch 5", "list", "watch 6"]
     assert run.clock.slept == [0.8]
 
 
@@ -265,9 +265,57 @@ async def test_forbidden_says_so_once_with_the_remedy_and_recovers(caplog: pytes
     assert recovered.telemetry.state is ResourceState.SYNCED
 
 
-async def test_a_kind_that_is_not_served_any_more_asks_for_a_new_discovery() -> None:
-    run = await Run(page(version=5), StatusError(404, "NotFound", ""), StatusError(404, "NotFound", "")).to_the_end()
-    assert (run.telemetry.state, run.missed) == (ResourceState.ABSENT, 2)
+async def test_a_kind_that_is_not_served_any_more_asks_for_a_new_discovery_and_decides_nothing() -> None:
+    """An API server that has just started answers 404 for a moment; whether the kind is gone, discovery knows."""
+    run = await Run(page(obj("a", 1), version=5), *[StatusError(404, "NotFound", "")] * 2).to_the_end()
+    assert (run.telemetry.state, run.missed) == (ResourceState.UNREACHABLE, 2)
+    assert run.sink.held == {"ns/a": "1"}
+
+
+async def test_a_server_that_comes_back_without_our_place_is_listed_at_once_and_never_called_synced_before(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    outage = [REFUSED] * 6
+    run = await Run(page(obj("a", 1), version=5), *outage, [GONE], page(obj("b", 1), version=9), []).to_the_end()
+    assert run.clock.slept[len(outage) :] == [0.8]
+    told = [message.split(": ")[1].split(",")[0] for message in caplog.messages]
+    assert told == ["synced", "unreachable", "relisting", "synced"]
+
+
+async def test_after_an_outage_a_watch_has_to_prove_itself() -> None:
+    run = await Run(page(version=5), *[REFUSED] * 2, [event("ADDED", obj("a", 6)), REFUSED]).to_the_end()
+    assert run.telemetry.state is ResourceState.SYNCED
+    run = await Run(page(version=5), *[REFUSED] * 2, [REFUSED]).to_the_end()
+    assert run.telemetry.state is ResourceState.UNREACHABLE
+    run = await Run(page(version=5), *[REFUSED] * 2, []).to_the_end()
+    assert run.telemetry.state is ResourceState.SYNCED
+
+
+async def test_a_kind_that_may_be_listed_but_not_watched_is_refreshed_by_listing_and_stays_forbidden() -> None:
+    forbidden = StatusError(403, "Forbidden", "cannot watch")
+    run = await Run(page(obj("a", 1), version=5), forbidden, page(obj("a", 2), version=6), forbidden).to_the_end()
+    assert run.client.requests == ["list", "watch 5", "list", "watch 6"]
+    assert run.sink.held == {"ns/a": "2"}
+    assert run.telemetry.state is ResourceState.FORBIDDEN
+
+
+async def test_a_defect_of_ours_about_one_object_costs_that_object(caplog: pytest.LogCaptureFixture) -> None:
+    class Choosy(Sink):
+        def upsert(self, item: Item, seen_at: float) -> None:
+            if item.key == "ns/odd":
+                raise RecursionError("as deep as it gets")
+            super().upsert(item, seen_at)
+
+    run = Run(
+        page(version=5), [event("ADDED", obj("odd", 6)), event("ADDED", obj("odd", 7)), event("ADDED", obj("b", 8))]
+    )
+    run.sink = Choosy()
+    await run.to_the_end()
+    assert run.sink.held == {"ns/b": "8"}
+    (record,) = [record for record in caplog.records if "left out" in record.getMessage()]
+    assert "defect of gotk-exporter" in record.getMessage()
+    assert record.exc_info is not None
 
 
 async def test_an_object_without_a_name_costs_itself_and_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -86,7 +86,8 @@ def _resource_info(subject: Subject) -> str:
     for label, path in kind.info.items():
         value = read(obj, path)
         if isinstance(value, str) and value:
-            labels.append((label, without_credentials(value) if label in _ADDRESSES else value))
+            is_address = label in _ADDRESSES or "://" in value
+            labels.append((label, without_credentials(value) if is_address else value))
     return line(f.RESOURCE_INFO.name, label_text(labels), 1)
 
 
@@ -97,19 +98,19 @@ WITHHELD = "…"
 
 
 def without_credentials(address: str) -> str:
-    """The address less what may be secret: user and password, query and fragment. The user of an SSH address stays
-    (it is "git", and part of what people compare).
+    """The address less what may be secret: user and password, query and fragment. Only "git", as the user of an SSH
+    address, stays: it is part of what people compare.
 
     An address that no parser would take (an @ behind the host, a host that is none) is withheld: most likely somebody
     wrote a password into it without escaping, and then any part may belong to that password.
     """
     parts = _ADDRESS.match(address)
     scheme, authority, path = parts.groups("") if parts else ("", "", "")
-    user, at, host = authority.rpartition("@")
+    user, _, host = authority.rpartition("@")
     if "@" in address[len(scheme) + len(authority) :] or not _HOST.fullmatch(host):
         return f"{scheme}{WITHHELD}"
-    if scheme.lower() == "ssh://" and at:
-        host = f"{user.partition(':')[0]}@{host}"
+    if scheme.lower() == "ssh://" and user.partition(":")[0] == "git":
+        host = f"git@{host}"
     return f"{scheme}{host}{path}"
 
 

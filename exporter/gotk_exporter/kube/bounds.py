@@ -21,8 +21,9 @@ class Bounds:
     """What we ask the server to end a watch after, at least; up to twice that, at random, as client-go does, so that
     the watches of all kinds do not end together."""
     watch_silence: float = 90.0
-    """A watch without a byte for this long is opened anew from where it stands. kube-apiserver sends a bookmark about
-    once a minute; one that went away without saying so (cut, frozen, a proxy that holds the line) sends nothing."""
+    """A watch without a byte for this long is opened anew from where it stands. A server that went away without saying
+    so (cut, frozen, a proxy that holds the line) sends nothing; but neither does kube-apiserver for a kind to which
+    nothing is written."""
     watch_short: float = 5.0
     """A watch that ends sooner counts as failed: a server that ends each one at once must not be asked in a loop."""
     backoff_first: float = 0.8

@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from gotk_exporter.clock import Clock
 from gotk_exporter.flux.kinds import Kind
 from gotk_exporter.kube.bounds import Backoff, Bounds
-from gotk_exporter.kube.client import ApiClient, ApiError, Resource
+from gotk_exporter.kube.client import ApiClient, ApiError, Resource, StatusError
 from gotk_exporter.kube.discovery import Discovery, Served
 from gotk_exporter.kube.reflector import ObjectSink, Reflector
 from gotk_exporter.telemetry import ResourceState, ResourceTelemetry, Telemetry
 
 log = logging.getLogger(__name__)
 
-SETTLED = frozenset({ResourceState.SYNCED, ResourceState.UNREACHABLE, ResourceState.FORBIDDEN, ResourceState.ABSENT})
-"""States in which there is nothing to wait for: what is served is as much as there will be for now."""
+SETTLED = frozenset(ResourceState) - {ResourceState.SYNCING}
+"""States in which there is nothing to wait for: the kind has been listed, or cannot be."""
 
 
 @dataclass(slots=True)
@@ -91,7 +91,9 @@ class Cluster:
                 except ApiError as error:
                     self._telemetry.discovery_failures.inc()
                     if answered:
-                        log.warning("the API server does not say what it serves: %s; trying on", error)
+                        log.warning(
+                            "the API server does not say what it serves: %s; trying on%s", error, _remedy(error)
+                        )
                     answered = False
                     asked_for = min(error.retry_after or 0.0, self._bounds.retry_after_longest)
                     wait = max(backoff.wait_seconds(self._clock.monotonic()), asked_for)
@@ -180,6 +182,12 @@ class Cluster:
             f"; not served here: {', '.join(absent)}" if absent else "",
             f"; not known: {', '.join(sorted(served.unknown))}" if served.unknown else "",
         )
+
+
+def _remedy(error: ApiError) -> str:
+    if isinstance(error, StatusError) and error.code == 401:
+        return "; see the kubeconfig's users, or the token of the pod's service account"
+    return ""
 
 
 async def _stop(listing: _Listing) -> None:

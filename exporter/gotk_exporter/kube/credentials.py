@@ -113,6 +113,8 @@ class Kubeconfig:
             loader = _KubeconfigLoader(merger.config, active_context=context, config_base_path=None)
             async with asyncio.timeout(self._bounds.plugin_timeout):
                 await loader.load_and_set(configuration)
+            # Whoever switches to another context meanwhile means their kubectl, not us.
+            self._context = context
             return _loaded(configuration, self._reload_after(loader), costly=loader.asks_someone)
         finally:
             _remove_temporary_files()

@@ -6,6 +6,7 @@ The only exits are cancellation and defects of our own, which end the process wi
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import random
@@ -16,7 +17,8 @@ from typing import NoReturn, Protocol
 from gotk_exporter.clock import Clock
 from gotk_exporter.kube.bounds import Backoff, Bounds
 from gotk_exporter.kube.client import ApiError, Resource, StatusError, Unreachable
-from gotk_exporter.kube.watch import Cursor, Effect, ListRequest, Phase, Signal, WatchRequest
+from gotk_exporter.kube.standing import Standing
+from gotk_exporter.kube.watch import Cursor, Effect, ListRequest, Signal, WatchRequest
 from gotk_exporter.kube.wire import (
     Item,
     Page,
@@ -27,7 +29,7 @@ from gotk_exporter.kube.wire import (
     identify,
     resource_version_of,
 )
-from gotk_exporter.telemetry import ResourceState, ResourceTelemetry
+from gotk_exporter.telemetry import ResourceTelemetry
 
 log = logging.getLogger(__name__)
 
@@ -92,24 +94,27 @@ class Reflector:
         self._bounds = bounds
         self._clock = clock
         self._chance = chance
-        self._on_missing = on_missing
-        """Called when the server says that it does not serve the resource (any more)."""
         self._cursor = Cursor()
         self._staged: Replacement | None = None
-        self._failures = 0
-        self._unnamed_reported = False
+        self._reported: set[str] = set()
         place = f" in {namespace}" if namespace is not None else ""
         self._name = f"{resource.plural}.{resource.group}/{resource.version}{place}"
+        self._standing = Standing(self._name, namespace is not None, telemetry, on_missing)
 
     async def run(self) -> NoReturn:
         """Follow the resource until cancelled."""
         backoff = Backoff(self._bounds, self._chance)
+        # Of its own: a server that comes back forgets our place, and must not be listed only after the wait that its
+        # absence has built up.
+        expiry = Backoff(self._bounds, self._chance)
         while True:
             try:
                 await self._once()
             except ApiError as error:
-                self._fail(error)
-                wait = backoff.wait_seconds(self._clock.monotonic())
+                signal = _signal_of(error)
+                self._advance(signal)
+                self._standing.failed(error)
+                wait = (expiry if signal is Signal.EXPIRED else backoff).wait_seconds(self._clock.monotonic())
                 if error.retry_after is not None:
                     wait = max(wait, min(error.retry_after, self._bounds.retry_after_longest))
                 await self._clock.sleep(wait)
@@ -128,7 +133,7 @@ class Reflector:
         if self._staged is None:
             self._staged = self._sink.begin_replacement(self._resource.version)
         for raw in page.items or ():
-            with self._skipping_unnamed():
+            with self._at_its_own_cost():
                 self._staged.add(identify(raw), now)
         meta = page.metadata
         self._advance(Signal.PAGE if meta.continue_ else Signal.LAST_PAGE, meta.resource_version, meta.continue_)
@@ -139,25 +144,30 @@ class Reflector:
         async with self._client.watch(self._resource, self._namespace, request.resource_version, timeout) as lines:
             self._contact()
             self._telemetry.watching()
-            self._recovered()
-            async with contextlib.aclosing(lines) as stream:
-                async for line in stream:
-                    self._receive(line)
+            proof = asyncio.get_running_loop().call_later(self._bounds.watch_short, self._prove)
+            try:
+                async with contextlib.aclosing(lines) as stream:
+                    async for line in stream:
+                        self._receive(line)
+            finally:
+                proof.cancel()
         if self._clock.monotonic() - started < self._bounds.watch_short:
             raise Unreachable("short", "the API server ended a watch at once")
+        self._prove()
 
     def _receive(self, line: bytes) -> None:
         try:
             event = decode_watch_line(line)
         except ShapeError as error:
-            raise Unreachable("malformed", str(error)) from None
+            raise Malformed(str(error)) from None
         now = self._contact()
         signal = _EVENTS.get(event.type)
         if signal is None:
             self._receive_other(event)
             return
         self._telemetry.event(event.type)
-        with self._skipping_unnamed():
+        self._prove()
+        with self._at_its_own_cost():
             item = identify(event.object)
             effect = self._advance(signal, item.resource_version)
             if effect is Effect.UPSERT:
@@ -169,6 +179,7 @@ class Reflector:
     def _receive_other(self, event: WatchLine) -> None:
         if event.type == "BOOKMARK":
             self._telemetry.event(event.type)
+            self._prove()
             self._advance(Signal.BOOKMARK, resource_version_of(event.object))
         elif event.type == "ERROR":
             status = decode_status(event.object)
@@ -177,7 +188,7 @@ class Reflector:
                 status.code or 500, status.reason, status.message, float(retry_after) if retry_after else None
             )
         else:
-            raise Unreachable("malformed", "a line of a watch is no event")
+            raise Malformed("a line of a watch is no event")
 
     def _advance(self, signal: Signal, resource_version: str = "", continue_token: str = "") -> Effect:
         self._cursor, effect = self._cursor.advance(signal, resource_version, continue_token)
@@ -185,40 +196,14 @@ class Reflector:
             self._staged.commit()
             self._telemetry.listed()
             self._telemetry.holds(len(self._sink))
-            self._recovered()
+            self._standing.listed(len(self._sink))
         if effect in (Effect.COMMIT, Effect.ABANDON):
             self._staged = None
         return effect
 
-    def _fail(self, error: ApiError) -> None:
-        """Turn a failure into a signal and a state; logged when the state changes."""
-        self._advance(_signal_of(error))
-        self._failures += 1
-        code = error.code if isinstance(error, StatusError) else None
-        if code == 410:
-            log.info("%s: the API server no longer knows our place, listing anew", self._name)
-            return
-        if code in _STATES:
-            state, remedy = _STATES[code]
-        elif self._failures < 2:
-            # One broken stream is everyday life; it is a state when trying again fails too.
-            log.debug("%s: %s", self._name, error)
-            return
-        elif self._telemetry.state is ResourceState.SYNCING:
-            state, remedy = ResourceState.SYNCING, "trying on"
-        else:
-            state, remedy = ResourceState.UNREACHABLE, "trying on; what was last known stays served"
-        if state is ResourceState.ABSENT:
-            self._on_missing()
-        if self._telemetry.enter(state) or (state is ResourceState.SYNCING and self._failures == 2):
-            # That the whole API server is away, or has just come up, is discovery's to say: once, not for every kind.
-            level = logging.INFO if isinstance(error, Unreachable) or code in _BUSY else logging.WARNING
-            log.log(level, "%s: %s: %s; %s", self._name, state.value, error, remedy)
-
-    def _recovered(self) -> None:
-        self._failures = 0
-        if self._cursor.phase is Phase.WATCHING and self._telemetry.enter(ResourceState.SYNCED):
-            log.info("%s: synced, %d objects", self._name, len(self._sink))
+    def _prove(self) -> None:
+        if not self._standing.proven:
+            self._standing.watched(len(self._sink))
 
     def _contact(self) -> float:
         now = self._clock.wall()
@@ -226,33 +211,41 @@ class Reflector:
         return now
 
     @contextlib.contextmanager
-    def _skipping_unnamed(self) -> Iterator[None]:
+    def _at_its_own_cost(self) -> Iterator[None]:
+        """Whatever is wrong with one object costs that object: in a cluster anybody may write one."""
         try:
             yield
         except ShapeError as error:
-            self._telemetry.unreadable("metadata")
-            if not self._unnamed_reported:
-                self._unnamed_reported = True
-                log.warning("%s: an object is left out: %s", self._name, error)
+            self._leave_out("metadata", f"{error}", None)
+        except Exception as error:
+            self._leave_out("object", "this is a defect of gotk-exporter, please report it", error)
+
+    def _leave_out(self, field: str, problem: str, defect: Exception | None) -> None:
+        self._telemetry.unreadable(field)
+        if field not in self._reported:
+            self._reported.add(field)
+            log.warning("%s: an object is left out: %s", self._name, problem, exc_info=defect)
 
 
 class StreamError(StatusError):
     """An ERROR event in a watch."""
 
 
-_BUSY = frozenset({429, 502, 503, 504})
+class Malformed(Unreachable):
+    """A stream has brought something that is no event. It would bring it again from the same place."""
 
-_STATES: dict[int | None, tuple[ResourceState, str]] = {
-    403: (ResourceState.FORBIDDEN, "grant list and watch on it to the exporter's account"),
-    404: (ResourceState.ABSENT, "waiting for its CRD"),
-}
+    def __init__(self, message: str) -> None:
+        super().__init__("malformed", message)
 
 
 def _signal_of(error: ApiError) -> Signal:
-    if isinstance(error, StatusError):
-        if error.code == 410:
-            return Signal.EXPIRED
-        # client-go lists anew after any ERROR event; an invalid request does not get better by repeating it.
-        if isinstance(error, StreamError) or error.code in (400, 422):
-            return Signal.REFUSED
+    if isinstance(error, StatusError) and error.code == 410:
+        return Signal.EXPIRED
+    # client-go lists anew after any ERROR event, and after a watch that is refused.
+    if isinstance(error, StreamError | Malformed) or (isinstance(error, StatusError) and error.code in _REFUSALS):
+        return Signal.REFUSED
     return Signal.LOST
+
+
+_REFUSALS = frozenset({400, 403, 404, 422})
+"""What does not get better by asking for the same again. A 401 does, with another credential."""

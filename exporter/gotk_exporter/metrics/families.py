@@ -128,8 +128,9 @@ BUILD_INFO = Family(
 RESOURCE_STATE = Family(
     "gotk_exporter_resource_state",
     "gauge",
-    "1 for the state in which following this kind is: syncing (not listed yet), synced, unreachable (served from "
-    "memory, the API server does not answer), forbidden (RBAC), absent (the cluster has no such kind).",
+    "1 for the state in which following this kind is: syncing (not listed yet), synced, unreachable (requests fail) or "
+    "relisting (the API server forgot our place), both served from memory, forbidden (RBAC), absent (the cluster has "
+    "no such kind).",
     (*_RESOURCE, "state"),
 )
 RESOURCE_OBJECTS = Family(
@@ -145,8 +146,8 @@ RESOURCE_LAST_CONTACT = Family(
 LISTS = Family(
     "gotk_exporter_lists_total",
     "counter",
-    "Complete listings of this kind; one at the start, more only after the API server forgot our place (410), was "
-    "replaced, or the kind's version changed.",
+    "Complete listings of this kind; one at the start, more only after the API server forgot our place (410) or refused "
+    "a watch, or the kind's version changed.",
     _RESOURCE,
 )
 WATCHES = Family("gotk_exporter_watches_total", "counter", "Watches of this kind that were opened.", _RESOURCE)

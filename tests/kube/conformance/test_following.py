@@ -108,7 +108,7 @@ async def test_a_kind_is_followed_as_its_crd_comes_changes_its_version_and_goes(
     assert (follower.requests("list", "GitRepository"), follower.requests("watch", "GitRepository")) == undisturbed
 
 
-async def test_a_forbidden_kind_degrades_alone_and_recovers_when_it_is_allowed(
+async def test_a_forbidden_kind_degrades_alone(
     crds: None, admin: AdminClient, fleet: Fleet, follow: Follow, server: ServerUnderTest
 ) -> None:
     await fleet.create(1, 2)
