@@ -146,8 +146,8 @@ RESOURCE_LAST_CONTACT = Family(
 LISTS = Family(
     "gotk_exporter_lists_total",
     "counter",
-    "Complete listings of this kind; one at the start, more only after the API server forgot our place (410) or refused "
-    "a watch, or the kind's version changed.",
+    "Complete listings of this kind; one at the start, more only after the API server forgot our place (410) or "
+    "refused a watch, or the kind's version changed.",
     _RESOURCE,
 )
 WATCHES = Family("gotk_exporter_watches_total", "counter", "Watches of this kind that were opened.", _RESOURCE)
