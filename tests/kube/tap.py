@@ -88,9 +88,9 @@ class _Relay:
 
     async def end(self) -> None:
         self.abort()
+        # Not cancelled: asyncio's server would log that of a connection that it has accepted.
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await asyncio.wait([self._task], timeout=5)
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

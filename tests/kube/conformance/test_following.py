@@ -30,7 +30,7 @@ async def test_create_update_and_delete_are_followed_without_another_request(
 ) -> None:
     await fleet.create(*range(10))
     follower = await follow()
-    await follower.synced()
+    await follower.eventually(lambda: follower.requests("watch") == 2)
     before = follower.requests("list"), follower.requests("watch")
 
     await fleet.create(10, 11, 12)
@@ -89,6 +89,7 @@ async def test_a_kind_is_followed_as_its_crd_comes_changes_its_version_and_goes(
     follower = await follow()
     await follower.synced()
     assert follower.resource_state("Kustomization") == "absent"
+    await follower.eventually(lambda: follower.requests("watch", "GitRepository") == 1)
     undisturbed = follower.requests("list", "GitRepository"), follower.requests("watch", "GitRepository")
 
     await admin.install_crds([old_only])
