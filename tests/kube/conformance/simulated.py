@@ -1,10 +1,15 @@
-"""The simulated API server, as the suite asks for one: in this process, over HTTP on loopback."""
+"""The simulated API server, as the suite asks for one: over HTTP on loopback, in a thread of its own.
+
+Of its own, since a real server has a process of its own: it goes on while the suite compares, which blocks its loop.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -16,6 +21,8 @@ from tests.peers.admin import AdminClient
 from tests.peers.processes import free_port
 
 _FOLLOW = frozenset({"list", "watch"})
+_SECONDS = 5.0
+"""What starting, stopping and every fault may take: far above what they take."""
 
 
 class SimulatedServer:
@@ -25,16 +32,22 @@ class SimulatedServer:
         # Not one of those that the kernel gives to clients: while the server is down, one of them could take it.
         self._server = ApiServer(new_cluster(time.time, kinds=()), port=free_port())
         self._numbers = itertools.count(1)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="simulated API server")
 
     @property
     def url(self) -> str:
         return self._server.url
 
     async def start(self) -> None:
-        await self._server.start()
+        self._thread.start()
+        self._do(self._server.start())
 
     async def stop(self) -> None:
-        await self._server.close()
+        self._do(self._server.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_SECONDS)
+        self._loop.close()
 
     def client(self, token: str | None = None) -> AdminClient:
         return AdminClient(self.url, token)
@@ -59,19 +72,19 @@ class SimulatedServer:
         return self._token({ANY: [ANY]}, (), expires=time.time() + lifetime_seconds)
 
     def kill(self) -> None:
-        self._server.kill()
+        self._call(self._server.kill)
 
     async def restart(self) -> None:
-        await self._server.restart()
+        self._do(self._server.restart())
 
     def freeze(self) -> None:
-        self._server.freeze()
+        self._call(self._server.freeze)
 
     def thaw(self) -> None:
-        self._server.thaw()
+        self._call(self._server.thaw)
 
     async def compact(self) -> None:
-        self._server.compact()
+        self._call(self._server.compact)
 
     def _token(
         self, resources: Mapping[str, Sequence[str]], namespaces: Sequence[str], expires: float | None = None
@@ -81,5 +94,16 @@ class SimulatedServer:
             Permission(frozenset({group}), frozenset(plurals), _FOLLOW, frozenset(namespaces or {ANY}))
             for group, plurals in resources.items()
         ]
-        self._server.access.grant(token, permissions, expires=expires)
+        self._call(lambda: self._server.access.grant(token, permissions, expires=expires))
         return token
+
+    def _call(self, function: Callable[[], None]) -> None:
+        """In the server's thread."""
+
+        async def call() -> None:
+            function()
+
+        self._do(call())
+
+    def _do(self, work: Coroutine[None, None, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(_SECONDS)
