@@ -10,9 +10,12 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 PYTEST_FLAGS ?=
+DEMO_FLAGS ?=
+BENCH_FLAGS ?=
 LOCK_FLAGS ?=
 
 BIN := .venv/bin
+RUNNABLE := .venv/.runnable
 LOCKED := .venv/.locked
 INSTALLED := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -20,7 +23,7 @@ UV ?= $(BIN)/uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --annotation-style line \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(LOCK_FLAGS)
 
-.PHONY: help venv check generate verify peers test lock clean
+.PHONY: help venv demo check generate verify peers test bench lock clean
 
 help: ## List the commands
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name meaning; do \
@@ -28,7 +31,8 @@ help: ## List the commands
 
 venv: $(INSTALLED) ## Make .venv with everything that is locked (PYTHON=python3.12 for another Python)
 
-$(LOCKED): requirements/dev.txt
+.PHONY: python
+python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("venv: $(PYTHON) is %d.%d; gotk-exporter needs 3.11 or newer: make venv PYTHON=python3.12" % v[:2])'
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -36,18 +40,29 @@ $(LOCKED): requirements/dev.txt
 		fi; } >/dev/null
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "venv: $(PYTHON) cannot make virtual environments; install the package python3-venv" >&2; exit 1; }
+
+# What it takes to run, without what it takes to develop: the demo's first start should not wait for that.
+$(RUNNABLE): requirements/run.txt | python
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
+	$(PIP) install --quiet --require-hashes -r requirements/run.txt
+	@touch $@
+
+$(LOCKED): requirements/dev.txt | python
 	$(PYTHON) -m venv --clear .venv
 	$(PIP) install --quiet --require-hashes -r requirements/dev.txt
-	@touch $@
+	@touch $@ $(RUNNABLE)
 
 $(INSTALLED): $(LOCKED) pyproject.toml
 	$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
+demo: $(RUNNABLE) ## A living cluster, the exporter on it, and a story of incidents (DEMO_FLAGS='--speed 30')
+	@PYTHONPATH=exporter exec $(BIN)/python -m gotk_exporter demo $(DEMO_FLAGS)
+
 check: venv ## Format, lint, types, import contracts: under a minute
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy exporter tests/peers
+	$(BIN)/mypy exporter tests/peers tests/bench
 	$(BIN)/lint-imports
 
 generate: venv ## Write every generated/ directory
@@ -61,6 +76,9 @@ peers: venv ## Get the real peers of the tests: minutes the first time, nothing 
 
 test: venv peers ## Run every test (PYTEST_FLAGS='-k watch' for some)
 	$(BIN)/pytest $(PYTEST_FLAGS)
+
+bench: venv peers ## What it costs, on a real kube-apiserver with 10,000 objects (BENCH_FLAGS=--help)
+	$(BIN)/python -m tests.bench $(BENCH_FLAGS)
 
 # Without the prerequisite venv: what is locked now may be what cannot be installed.
 lock: ## Maintainers: lock requirements/*.txt again (LOCK_FLAGS=--upgrade for newer versions)

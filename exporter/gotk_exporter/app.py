@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import resource
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from gotk_exporter import __version__
 from gotk_exporter.clock import Clock, SystemClock
@@ -32,6 +34,11 @@ from gotk_exporter.web.body import Body
 from gotk_exporter.web.server import Address, Server
 
 log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+SPARE_DESCRIPTORS = 64
+"""For scrapers, requests that are no watches, and what Python itself opens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,24 +75,28 @@ class Exporter:
         self.metrics_path = metrics_path
         self.server = Server(self.body, self.telemetry, self.cluster.pending, metrics_path, clock)
 
-    async def run(self, address: Address, stop: asyncio.Event) -> None:
-        """Serve until ``stop`` is set.
+    async def run(
+        self, address: Address, stop: asyncio.Event, on_listening: Callable[[Address], None] = lambda address: None
+    ) -> None:
+        """Serve until ``stop`` is set. ``on_listening`` gets the address with the port that was taken, for port 0.
 
         Raises:
             CredentialsError: no way to the API server is configured, or the configured one cannot be used. An API
                 server that does not answer is no reason to end: it may come back.
             ListenError: the address cannot be listened on.
         """
-        endpoint = await self.credentials.endpoint()
         listening = await self.server.start(address)
         try:
-            log.info("gotk-exporter %s serves %s on %s", __version__, self.metrics_path, listening)
-            log.info("the API server is %s", without_credentials(endpoint.base_url))
-            async with self.client, asyncio.TaskGroup() as tasks:
-                following = tasks.create_task(self.cluster.run(), name="cluster")
-                await stop.wait()
-                log.info("stopping")
-                following.cancel()
+            on_listening(listening)
+            endpoint = await _unless(stop, self.credentials.endpoint())
+            if endpoint is not None:
+                log.info("gotk-exporter %s serves %s on %s", __version__, self.metrics_path, listening)
+                log.info("the API server is %s", without_credentials(endpoint.base_url))
+                async with self.client, asyncio.TaskGroup() as tasks:
+                    following = tasks.create_task(self.cluster.run(), name="cluster")
+                    await stop.wait()
+                    following.cancel()
+            log.info("stopping")
         finally:
             await self.server.stop()
 
@@ -94,12 +105,38 @@ class Exporter:
         return FluxSink(Collector(kind, scope, self.store), telemetry)
 
 
+async def _unless(stop: asyncio.Event, awaited: Coroutine[None, None, _T]) -> _T | None:
+    """What ``awaited`` gives, or None where ``stop`` comes first: a credential plugin may take a minute."""
+    task, stopping = asyncio.ensure_future(awaited), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        task.cancel()
+        stopping.cancel()
+
+
+def _allow_descriptors(listings: int) -> None:
+    """Raise the soft limit of open files to the hard one: each watch is a connection."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard != resource.RLIM_INFINITY and hard < listings + SPARE_DESCRIPTORS:
+        log.warning(
+            "%d kinds and namespaces are watched, each over a connection, and the process may open %d files; "
+            "raise the limit (ulimit -n), or name fewer in watch.kinds and watch.namespaces",
+            listings,
+            hard,
+        )
+
+
 async def run(options: RunOptions, settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises what ``Exporter.run`` does."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    _allow_descriptors(len(settings.watch.kinds) * max(1, len(settings.watch.namespaces)))
     bounds, clock = Bounds(), SystemClock()
     loader = choose_loader(bounds, clock, options.kubeconfig, options.context)
     await Exporter(settings, loader, bounds, clock, options.metrics_path).run(options.listen_address, stop)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,11 +13,13 @@ from typing import TYPE_CHECKING, NoReturn
 
 from gotk_exporter import __version__, logs
 from gotk_exporter.config import ConfigError, Settings, parse
+from gotk_exporter.flux.durations import parse_duration
 
 if TYPE_CHECKING:
     from gotk_exporter.web.server import Address
 
 DEFAULT_LISTEN_ADDRESS = ":8080"
+DEFAULT_DEMO_ADDRESS = "127.0.0.1:8080"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,6 +50,8 @@ def _complain(text: str) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    # Until the loop has its own handlers, which takes a second of imports on a busy machine.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     settings = _settings(arguments.config_file)
     # Imported late, here and below: nobody who mistyped something need wait for an HTTP server and a Kubernetes client.
     from gotk_exporter import app
@@ -59,6 +65,23 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         asyncio.run(app.run(options, settings))
     except (CredentialsError, ListenError) as error:
+        _complain(str(error))
+        return 1
+    return 0
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from gotk_exporter.demo import DemoOptions, UnknownScenario, demo
+    from gotk_exporter.web.server import ListenError
+
+    logs.configure("warn", "logfmt")
+    options = DemoOptions(arguments.listen_address, arguments.speed, arguments.scenario, arguments.seconds)
+    try:
+        asyncio.run(demo(options, lambda line: print(line, flush=True)))
+    except UnknownScenario as error:
+        _complain(str(error))
+        return 2
+    except ListenError as error:
         _complain(str(error))
         return 1
     return 0
@@ -93,6 +116,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gotk-exporter {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="follow a cluster and serve metrics", allow_abbrev=False))
+    _add_demo(
+        commands.add_parser("demo", help="a living cluster in this process, and its incidents", allow_abbrev=False)
+    )
     check = commands.add_parser("check-config", help="check a settings file", allow_abbrev=False)
     check.add_argument("file", metavar="FILE")
     check.set_defaults(command=_check_config)
@@ -126,6 +152,48 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.set_defaults(command=_run)
 
 
+def _add_demo(demo: argparse.ArgumentParser) -> None:
+    demo.add_argument(
+        "--web.listen-address",
+        dest="listen_address",
+        metavar="ADDR",
+        type=_address,
+        default=DEFAULT_DEMO_ADDRESS,
+        help=f"host:port to serve on; default {DEFAULT_DEMO_ADDRESS}",
+    )
+    demo.add_argument(
+        "--speed",
+        metavar="N",
+        type=_speed,
+        default="10",
+        help="how many times faster than real time, 1 to 60; default 10",
+    )
+    demo.add_argument("--scenario", metavar="NAME", help="tell this incident only; default: all, one after the other")
+    demo.add_argument(
+        "--for", dest="seconds", metavar="DURATION", type=_duration, help='end after e.g. "10m"; default: Ctrl-C'
+    )
+    demo.set_defaults(command=_demo)
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 1 <= speed <= 60:
+        raise argparse.ArgumentTypeError(
+            f'"{text}" is no speed; give a number from 1 to 60 (timestamps in objects have whole seconds)'
+        )
+    return speed
+
+
+def _duration(text: str) -> float:
+    seconds = parse_duration(text)
+    if seconds is None or seconds <= 0:
+        raise argparse.ArgumentTypeError(f'"{text}" is no duration; write e.g. "90s" or "10m"')
+    return seconds
+
+
 def _address(text: str) -> Address:
     from gotk_exporter.web.server import parse_address
 
@@ -136,6 +204,7 @@ def _address(text: str) -> Address:
 
 
 def _path(text: str) -> str:
-    if not text.startswith("/") or text.startswith("/-/"):
+    # Nothing that means more than itself in a URL, or to aiohttp's router.
+    if not re.fullmatch(r"/[A-Za-z0-9._~/-]*", text) or text.startswith("/-/"):
         raise argparse.ArgumentTypeError(f'"{text}" is no path for metrics; it begins with / and not with /-/')
     return text
