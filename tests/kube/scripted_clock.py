@@ -53,7 +53,7 @@ class ScriptedClock:
             while not ended.done():
                 # Whoever was woken must see the time at which it was, before time moves on.
                 if not self._waking:
-                    self._wake_until(self._sleepers[0][0])
+                    self._wake_first()
                 await asyncio.sleep(0)
         finally:
             self._waking.discard(ended)
@@ -63,17 +63,19 @@ class ScriptedClock:
 
     def advance(self, seconds: float) -> None:
         """Move the time at once; whoever sleeps until then goes on as soon as the test awaits something."""
-        self._wake_until(self._now + seconds)
+        end = self._now + seconds
+        while self._sleepers and self._sleepers[0][0] <= end:
+            self._wake_first()
+        self._now = max(self._now, end)
 
     async def sleeping(self, count: int = 1) -> None:
         """Wait until at least ``count`` tasks are asleep."""
         async with self._someone_sleeps:
             await self._someone_sleeps.wait_for(lambda: len(self._sleepers) >= count)
 
-    def _wake_until(self, end: float) -> None:
+    def _wake_first(self) -> None:
+        end, _, ended = heapq.heappop(self._sleepers)
         self._now = max(self._now, end)
-        while self._sleepers and self._sleepers[0][0] <= self._now:
-            ended = heapq.heappop(self._sleepers)[2]
-            if not ended.done():
-                ended.set_result(None)
-                self._waking.add(ended)
+        if not ended.done():
+            ended.set_result(None)
+            self._waking.add(ended)

@@ -16,7 +16,9 @@ from __future__ import annotations
 import asyncio
 import enum
 import json
+import socket
 import ssl
+import struct
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -275,7 +277,10 @@ def _close(request: web.BaseRequest) -> None:
 
 
 def _abort(request: web.BaseRequest) -> None:
-    _transport(request).abort()
+    transport = _transport(request)
+    # Without it the kernel sends a FIN as for close().
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 def page(items: Sequence[Object], resource_version: str, continue_token: str = "") -> Reply:

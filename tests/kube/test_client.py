@@ -6,9 +6,10 @@ import asyncio
 import dataclasses
 import email.utils
 import json
+import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gotk_exporter import __version__
@@ -245,6 +246,18 @@ async def test_the_server_says_how_long_to_wait(
     assert refused.value.retry_after == seconds
 
 
+@pytest.mark.parametrize("zone", ["GMT", "-0000", "+0000", ""])
+def test_a_date_means_the_same_whatever_zone_we_live_in(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        assert parse_retry_after(f"Tue, 14 Nov 2023 22:14:50 {zone}".rstrip(), EPOCH) == 90
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@example("²")
 @given(st.text() | st.from_regex(r"[A-Z][a-z]{2}, \d{1,2} [A-Z][a-z]{2} \d{1,9} \d\d:\d\d:\d\d( [-+]\d{1,9}| GMT)?"))
 def test_no_retry_after_breaks_anything(value: str) -> None:
     seconds = parse_retry_after(value, EPOCH)

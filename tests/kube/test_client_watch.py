@@ -23,7 +23,8 @@ async def watched(connection: Connection) -> tuple[list[Any], ApiError | None]:
     """The events of one watch, and how it broke if it did."""
     events: list[Any] = []
     try:
-        async with connection.client.watch(KUSTOMIZATION, None, "7", 300) as lines:
+        # Longer than any bound that a test sets, shorter than those that it does not.
+        async with asyncio.timeout(20), connection.client.watch(KUSTOMIZATION, None, "7", 300) as lines:
             async for line in lines:
                 events.append(json.loads(line))  # noqa: PERF401 (what came before a failure counts)
     except ApiError as error:

@@ -7,6 +7,7 @@ import logging
 import shutil
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -253,6 +254,33 @@ async def test_an_authority_replaced_in_its_file_is_trusted_from_the_next_connec
         # Not over the connection that it kept from when it trusted the old one.
         with pytest.raises(Exception, match="not trusted"):
             await connections[0].client.list_page(KUSTOMIZATION, None, "")
+
+
+async def test_a_file_replaced_while_it_is_being_read_is_noticed_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = (tmp_path / "old", tmp_path / "new")
+    for directory in old, new:
+        directory.mkdir()
+    trusted = Path(shutil.copy(CertificateAuthority(old).ca_file, tmp_path / "trusted.crt"))
+    replacement = CertificateAuthority(new).ca_file
+    trust = {"certificate-authority": str(trusted)}
+    clock = ScriptedClock()
+    loader = Kubeconfig(BOUNDS, clock, str(write_kubeconfig(tmp_path / "kubeconfig", SERVER, trust)))
+    loads: list[str] = []
+    credentials = Credentials(loader, BOUNDS, clock, loads.append)
+    read = ssl.create_default_context
+
+    def read_and_replace(**named: Any) -> ssl.SSLContext:
+        context = read(**named)
+        shutil.copy(replacement, trusted)
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", read_and_replace)
+    for _ in range(3):
+        await credentials.endpoint()
+        clock.advance(BOUNDS.credentials_interval)
+    assert loads == ["changed", "changed", "unchanged"]
 
 
 async def test_a_client_certificate_replaced_in_its_file_is_shown_from_the_next_connection_on(

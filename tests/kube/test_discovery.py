@@ -169,15 +169,16 @@ async def test_what_has_not_changed_is_not_sent_again(server: ScriptedServer, co
     script.drop_group(IMAGE)
     first = script.reply('"1"')
     script.drop_group(SOURCE)
-    server.answer("/apis", first, Reply(304), Reply(304), script.reply('"2"'))
+    server.answer("/apis", first, Reply(304), Reply(304), script.reply('"2"'), Reply(304))
     connection = await connect(server.url)
     discovery = Discovery(connection.client, KINDS)
-    answers = [await discovery.ask() for _ in range(4)]
+    answers = [await discovery.ask() for _ in range(5)]
     assert answers[0] == answers[1] == answers[2]
     assert answers[0].resources.keys() == {"Kustomization", "GitRepository"}
     assert answers[3].resources.keys() == {"Kustomization"}
-    assert [request.headers.get("If-None-Match") for request in server.requests] == [None, '"1"', '"1"', '"1"']
-    assert [outcome for _, _, outcome in connection.requests] == ["200", "304", "304", "200"]
+    assert answers[3] == answers[4]
+    assert [request.headers.get("If-None-Match") for request in server.requests] == [None, '"1"', '"1"', '"1"', '"2"']
+    assert [outcome for _, _, outcome in connection.requests] == ["200", "304", "304", "200", "304"]
 
 
 async def test_an_answer_with_gaps_is_asked_for_again_in_full(server: ScriptedServer, connect: Connector) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import ssl
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ import pytest
 import yaml
 
 from gotk_exporter.clock import SystemClock
-from gotk_exporter.kube import credentials as module
 from gotk_exporter.kube.bounds import Bounds
 from gotk_exporter.kube.credentials import CredentialsError, InCluster, Kubeconfig, choose_loader
 from gotk_exporter.kube.endpoint import Endpoint
@@ -224,13 +224,13 @@ async def test_inline_keys_touch_the_disk_privately_and_only_while_they_are_read
     user = {"client-certificate-data": inline(me.certificate_file), "client-key-data": inline(me.key_file)}
     path = write_kubeconfig(tmp_path / "kubeconfig", SERVER, user=user)
     seen: list[int] = []
+    read = ssl.SSLContext.load_cert_chain
 
-    def look(configuration: Any) -> bytes:
+    def look(context: ssl.SSLContext, *arguments: Any, **named: Any) -> None:
         seen.extend(file.stat().st_mode & 0o777 for file in temporary_directory.iterdir())
-        return fingerprint_of(configuration)
+        read(context, *arguments, **named)
 
-    fingerprint_of = module.fingerprint_of
-    monkeypatch.setattr(module, "fingerprint_of", look)
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", look)
     await load(path)
     assert seen == [0o600, 0o600]
     assert not os.listdir(temporary_directory)

@@ -8,6 +8,7 @@ import json
 import os
 import ssl
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,21 @@ async def test_its_client_certificate_is_shown(tmp_path: Path, plugin: Plugin, c
     assert [request.certificate is not None for request in server.requests] == [True, True]
 
 
+@pytest.fixture
+def somebody_types() -> Iterator[None]:
+    """Our own standard input has something to read."""
+    own = os.dup(0)
+    reading, writing = os.pipe()
+    os.write(writing, b"typed")
+    os.close(writing)
+    os.dup2(reading, 0)
+    os.close(reading)
+    yield
+    os.dup2(own, 0)
+    os.close(own)
+
+
+@pytest.mark.usefixtures("somebody_types")
 async def test_it_is_told_what_is_asked_of_it_and_that_nobody_is_there_to_answer_questions(plugin: Plugin) -> None:
     plugin.entry["env"] = [{"name": "REGION", "value": "eu-north-1"}]
     plugin.entry["args"] += ["get-token", "--cluster", "prod"]
@@ -260,7 +276,8 @@ async def all_gone(pids: list[int]) -> None:
 
 async def test_one_that_hangs_is_given_up_in_time_and_killed_with_its_children(plugin: Plugin) -> None:
     hang = Hang(plugin)
-    pids, problem = await asyncio.gather(hang.begun(), plugin.problem(Bounds(plugin_timeout=2)))
+    async with asyncio.timeout(20):
+        pids, problem = await asyncio.gather(hang.begun(), plugin.problem(Bounds(plugin_timeout=2)))
     assert problem == "its credential plugin (or identity provider) did not answer within 2 s; run it by hand"
     await all_gone(pids)
 

@@ -17,7 +17,7 @@ from gotk_exporter.kube.bounds import Bounds
 from gotk_exporter.kube.client import ApiClient, Resource, StatusError
 from gotk_exporter.kube.credentials import Credentials, InCluster
 from gotk_exporter.kube.discovery import Discovery, Served
-from tests.kube.connection import KUSTOMIZATION, Connector, inline, write_kubeconfig
+from tests.kube.connection import KUSTOMIZATION, Connector, inline
 from tests.kube.scripted_server import Reply, Request, ScriptedServer
 from tests.peers.access import create_service_account, grant
 from tests.peers.admin import AdminClient, KubernetesObject
@@ -93,7 +93,7 @@ async def test_what_is_not_served_is_404_in_the_servers_own_words(
 ) -> None:
     client = (await connect.by_kubeconfig(api_server.kubeconfig(tmp_path / "kubeconfig"))).client
     nothing = Resource("nothing.example.org", "v1", "things", "Thing")
-    with pytest.raises(StatusError, match="^404 Not Found: 404 page not found$"):
+    with pytest.raises(StatusError, match=r"^404 Not Found: 404 page not found$"):
         await client.list_page(nothing, None, "")
 
 
@@ -194,7 +194,7 @@ async def test_both_forms_of_discovery_find_what_each_versions_own_document_says
             assert served.resources == expected
             assert served.unknown == {kind.name for kind in kinds if kind.group == DOWN_GROUP}
         # Once nothing is down, the aggregated form is asked for changes only.
-        await admin.delete("apiregistration.k8s.io/v1", "APIService", NOBODY_THERE["metadata"]["name"])
+        await admin.delete("apiregistration.k8s.io/v1", "APIService", f"{DOWN_VERSION}.{DOWN_GROUP}")
 
         async def nothing_is_unknown() -> bool:
             return not any(served.unknown for served in await both())

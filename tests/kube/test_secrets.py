@@ -5,6 +5,7 @@ Every secret carries the word "marker"; the test looks for the word in all that 
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import logging
@@ -85,11 +86,12 @@ async def test_no_answer_brings_a_credential_to_light(
     errors = []
     for _ in range(2):
         try:
-            await connection.client.list_page(KUSTOMIZATION, None, "")
+            async with asyncio.timeout(20):
+                await connection.client.list_page(KUSTOMIZATION, None, "")
         except ApiError as error:
             errors.append(error)
     try:
-        async with connection.client.watch(KUSTOMIZATION, None, "7", 1) as lines:
+        async with asyncio.timeout(20), connection.client.watch(KUSTOMIZATION, None, "7", 1) as lines:
             async for _line in lines:
                 pass
     except ApiError as error:

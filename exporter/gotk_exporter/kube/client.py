@@ -126,8 +126,7 @@ class ApiClient:
 
     async def get(self, path: str, accept: str, etag: str | None = None) -> Answer:
         """GET of a non-resource path, as discovery's. Raises ApiError."""
-        headers = {"Accept": accept} | ({"If-None-Match": etag} if etag else {})
-        async with self._answer("get", "", path, {}, headers=headers) as response:
+        async with self._answer("get", "", path, {}, accept=accept, etag=etag) as response:
             body = await _read(response)
         content_type = response.headers.get("Content-Type", "")
         return Answer(body, content_type, response.headers.get("ETag"), response.status == 304)
@@ -172,33 +171,31 @@ class ApiClient:
         path: str,
         params: Mapping[str, str],
         *,
-        headers: Mapping[str, str] | None = None,
+        accept: str = _JSON,
+        etag: str | None = None,
         silence: float | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """A successful answer, its body not read yet. Counts the request; what happens to the body counts no more.
 
         ``silence``: how long the body may pause; None where the whole of it must come within the request's time.
         """
+        headers = {"Accept": accept} | ({"If-None-Match": etag} if etag else {})
         try:
             endpoint = await self._credentials.endpoint()
-            response = await self._send(endpoint, path, params, dict(headers or {"Accept": _JSON}), silence)
-        except CredentialsError as error:
-            failure = Unreachable("credentials", str(error))
-        except Unreachable as error:
-            failure = error
-        else:
-            self._count(verb, resource, str(response.status))
-            async with response:
-                if response.status != 200 and not (response.status == 304 and headers and "If-None-Match" in headers):
-                    if response.status == 401:
-                        self._credentials.refuse(endpoint)
-                    raise await self._refusal(response, endpoint)
-                if response.status == 200 and response.content_type != _JSON:
-                    raise Unreachable("malformed", _foreign(response))
-                yield response
-            return
-        self._count(verb, resource, failure.outcome)
-        raise failure
+            response = await self._send(endpoint, path, params, headers, silence)
+        except (CredentialsError, Unreachable) as error:
+            failure = error if isinstance(error, Unreachable) else Unreachable("credentials", str(error))
+            self._count(verb, resource, failure.outcome)
+            raise failure from None
+        self._count(verb, resource, str(response.status))
+        async with response:
+            if response.status == 401:
+                self._credentials.refuse(endpoint)
+            if response.status != 200 and not (response.status == 304 and etag):
+                raise await self._refusal(response, endpoint)
+            if response.status == 200 and response.content_type != _JSON:
+                raise Unreachable("malformed", _foreign(response))
+            yield response
 
     async def _send(
         self, endpoint: Endpoint, path: str, params: Mapping[str, str], headers: dict[str, str], silence: float | None
