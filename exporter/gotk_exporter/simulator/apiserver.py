@@ -89,6 +89,11 @@ class ApiServer:
         return f"http://127.0.0.1:{self._port}"
 
     @property
+    def listening(self) -> bool:
+        """Not before its start, nor between kill() and restart()."""
+        return self._listener is not None and self._listener.is_serving()
+
+    @property
     def watches(self) -> int:
         """How many are open."""
         return len(self._watches)

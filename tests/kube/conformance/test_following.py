@@ -20,6 +20,7 @@ async def test_three_thousand_objects_arrive_in_six_pages(
 
     await follower.equals(admin)
     assert len(follower.state()) == 3000
+    await follower.eventually(lambda: follower.requests("watch", "Kustomization") > 0)
     assert follower.requests("list", "Kustomization") == 6
     assert follower.requests("watch", "Kustomization") == 1
     assert follower.samples("gotk_exporter_lists_total")[_resource("Kustomization")] == 1
