@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import os
 import socket
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from gotk_exporter.kube.bounds import Bounds
 from gotk_exporter.kube.client import ApiError, StatusError, Unreachable
 from tests.kube.connection import KUSTOMIZATION, PATH, Connection, Connector
 from tests.kube.scripted_server import Answer, End, Raw, Reply, ScriptedServer, Silence, Stream, html, page
+from tests.kube.sockets import sockets_to
 from tests.peers.processes import free_port
 
 LISTING = page([{"metadata": {"name": "apps"}}], "7")
@@ -191,25 +191,6 @@ async def test_a_dead_peer_is_noticed_within_half_a_minute_also_by_a_watch_that_
             }
     assert options["TCP_KEEPIDLE"] + options["TCP_KEEPINTVL"] * options["TCP_KEEPCNT"] <= 30
     assert options["TCP_USER_TIMEOUT"] == 30_000
-
-
-def sockets_to(port: int) -> list[socket.socket]:
-    """This process' sockets that are connected to ``port``, as the kernel knows them."""
-    found = []
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            sock = socket.socket(fileno=os.dup(int(name)))
-        except OSError:
-            continue
-        try:
-            peer = sock.getpeername()
-        except OSError:
-            peer = None
-        if isinstance(peer, tuple) and peer[1] == port:
-            found.append(sock)
-        else:
-            sock.close()
-    return found
 
 
 async def test_a_request_takes_no_longer_than_it_may_however_slowly_it_is_answered(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -15,7 +16,9 @@ from gotk_exporter.kube.client import StatusError, Unreachable
 from tests.kube.connection import KUSTOMIZATION, PATH, TOKEN, Connection, Connector, inline
 from tests.kube.identities import Identity, below_an_intermediate, client_identity
 from tests.kube.scripted_proxy import ConnectProxy
-from tests.kube.scripted_server import ScriptedServer, page
+from tests.kube.scripted_server import ScriptedServer, Silence, Stream, page
+from tests.kube.sockets import open_sockets_to
+from tests.kube.tap import Tap
 from tests.peers.certificates import CertificateAuthority
 from tests.peers.processes import free_port
 
@@ -149,6 +152,20 @@ async def test_a_server_that_hangs_up_on_strangers_is_a_failure_like_others(
     # In TLS 1.3 the refusal follows the handshake, and asyncio may lose it. (kube-apiserver answers 401 instead.)
     assert error.outcome in {"cut", "tls"}
     assert not strict_server.requests
+
+
+async def test_a_watch_that_is_left_does_not_wait_for_a_peer_that_is_gone_to_say_goodbye(
+    tls_server: ScriptedServer, authority: CertificateAuthority, connect: Connector
+) -> None:
+    tls_server.answer(PATH, Stream(b"\n", Silence()), watch=True)
+    trust = {"certificate-authority": str(authority.ca_file), **NAMED}
+    async with Tap("127.0.0.1", tls_server.port) as tap:
+        connection = await connect(f"https://127.0.0.1:{tap.port}", cluster=trust)
+        async with connection.client.watch(KUSTOMIZATION, None, "7", 300):
+            assert open_sockets_to(tap.port) == 1
+            tap.silence()
+        await asyncio.sleep(0)  # a transport that is aborted closes its socket in the loop's next round
+        assert open_sockets_to(tap.port) == 0
 
 
 async def test_http_goes_through_a_proxy_with_the_proxys_own_credentials(

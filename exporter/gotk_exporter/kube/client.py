@@ -189,13 +189,18 @@ class ApiClient:
             raise failure from None
         self._count(verb, resource, str(response.status))
         async with response:
-            if response.status == 401:
-                self._credentials.refuse(endpoint)
-            if response.status != 200 and not (response.status == 304 and etag):
-                raise await self._refusal(response, endpoint)
-            if response.status == 200 and response.content_type != _JSON:
-                raise Unreachable("malformed", _foreign(response))
-            yield response
+            try:
+                if response.status == 401:
+                    self._credentials.refuse(endpoint)
+                if response.status != 200 and not (response.status == 304 and etag):
+                    raise await self._refusal(response, endpoint)
+                if response.status == 200 and response.content_type != _JSON:
+                    raise Unreachable("malformed", _foreign(response))
+                yield response
+            finally:
+                if response.connection is not None and response.connection.transport is not None:
+                    # Not read to its end. TLS would say goodbye, and wait half a minute for a peer that is gone.
+                    response.connection.transport.abort()
 
     async def _send(
         self, endpoint: Endpoint, path: str, params: Mapping[str, str], headers: dict[str, str], silence: float | None
