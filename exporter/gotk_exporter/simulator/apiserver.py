@@ -173,7 +173,7 @@ class ApiServer:
         if self._web is None or self._listener is None:
             return
         self._listener.close()
-        # asyncio makes a connection that it has accepted known to us two turns later; closed now, it would be left over.
+        # A connection that asyncio has just accepted is known to us two turns later; ended now, it would be left over.
         for _ in range(3):
             await asyncio.sleep(0)
         tasks = [*self._streams]
