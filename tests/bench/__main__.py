@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import ssl
 import sys
@@ -40,6 +41,7 @@ Figures = dict[str, Any]
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--objects", type=int, default=10_000, help="Kustomizations to load; default 10000")
+    parser.add_argument("--mixed", action="store_true", help="with half as many HelmReleases, and a tenth in sources")
     parser.add_argument("--changes", type=int, default=1_000, help="status changes before memory is read; default 1000")
     parser.add_argument("--freshness", type=int, default=100, help="changes whose visibility is timed; default 100")
     parser.add_argument("--kubeconfig", type=Path, help="an API server that runs already; loaded where it is empty")
@@ -65,7 +67,7 @@ async def bench(options: argparse.Namespace) -> Figures:
             await server.start()
             kubeconfig = server.kubeconfig(directory / "kubeconfig")
         admin = await stack.enter_async_context(_admin(kubeconfig))
-        await load(admin, options.objects)
+        await load(admin, options.objects, options.mixed)
         if options.hold:
             print(f"loaded; KUBECONFIG={kubeconfig}; Ctrl-C ends the server", flush=True)
             await asyncio.Event().wait()
@@ -77,8 +79,8 @@ async def bench(options: argparse.Namespace) -> Figures:
         return figures
 
 
-async def load(admin: AdminClient, count: int) -> None:
-    """Flux's CRDs and ``count`` objects, unless they are there."""
+async def load(admin: AdminClient, count: int, mixed: bool) -> None:
+    """Flux's CRDs and ``count`` Kustomizations (``mixed``: and what goes with them), unless they are there."""
     real = REPOSITORY.parent / "shared" / "crds" / "flux"
     await admin.install_crds(read_objects(*sorted((real if real.is_dir() else CRDS).glob("*s.yaml"))))
     present = await admin.list(objects.KUSTOMIZE, "Kustomization", limit=1, parameters={"limit": "1"})
@@ -87,7 +89,8 @@ async def load(admin: AdminClient, count: int) -> None:
         return
     for namespace in objects.namespaces():
         await admin.ensure_namespace(namespace)
-    started, todo = time.perf_counter(), objects.fleet(count)
+    started = time.perf_counter()
+    todo = itertools.chain(objects.fleet(count), objects.companions(count) if mixed else ())
 
     async def create_some(todo: Iterator[objects.Object]) -> None:
         for obj in todo:
@@ -96,7 +99,7 @@ async def load(admin: AdminClient, count: int) -> None:
     await asyncio.gather(*(create_some(todo) for _ in range(LOAD_WORKERS)))
     stored = await admin.get(objects.KUSTOMIZE, "Kustomization", objects.name_of(0), objects.namespace_of(0))
     size = len(json.dumps(stored, separators=(",", ":")))
-    _say(f"loaded {count} objects of {size} bytes", f"{time.perf_counter() - started:.0f} s")
+    _say(f"loaded {count} Kustomizations of {size} bytes", f"{time.perf_counter() - started:.0f} s")
 
 
 def _measured_rendering(figures: Figures, count: int) -> None:

@@ -22,12 +22,10 @@ def fleet(count: int) -> Iterator[Object]:
     return (kustomization(number) for number in range(count))
 
 
-def mixed_fleet(count: int) -> Iterator[Object]:
-    """The same number in the proportions of a platform: of ten objects six Kustomizations, three HelmReleases, one
-    source."""
-    for number in range(count):
-        make = kustomization if number % 10 < 6 else helm_release if number % 10 < 9 else git_repository
-        yield make(number)
+def companions(count: int) -> Iterator[Object]:
+    """What a platform with so many Kustomizations has beside them: half as many HelmReleases, a tenth in sources."""
+    yield from (helm_release(number) for number in range(count // 2))
+    yield from (git_repository(number) for number in range(count // 10))
 
 
 def name_of(number: int) -> str:

@@ -22,6 +22,7 @@ async def test_a_compaction_while_we_were_away_means_one_more_listing(
     await fleet.create(*range(20))
     follower = await follow()
     await follower.equals(admin)
+    before, started = _attempts(follower), time.monotonic()
 
     tap.leave()
     await fleet.delete(*range(5))
@@ -32,6 +33,7 @@ async def test_a_compaction_while_we_were_away_means_one_more_listing(
 
     await follower.equals(admin)
     assert follower.samples("gotk_exporter_lists_total")[_resource("Kustomization")] == 2
+    _assert_bounded(follower, before, time.monotonic() - started, faults=2)
 
 
 async def test_an_api_server_killed_and_restarted_is_followed_on(
@@ -107,12 +109,14 @@ async def test_a_connection_cut_without_a_fin_is_noticed_by_its_silence(
     follower = await follow(bounds=dataclasses.replace(FAST, watch_silence=3.0))
     await follower.equals(admin)
 
+    before, started = _attempts(follower), time.monotonic()
     tap.silence()
     await fleet.set_interval(1, 11)
     await fleet.delete(2)
 
     await follower.equals(admin)
     assert follower.samples("gotk_exporter_lists_total")[_resource("Kustomization")] == 1
+    _assert_bounded(follower, before, time.monotonic() - started)
 
 
 async def test_a_server_frozen_for_forty_seconds_is_followed_on(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 from tests.kube.conformance.conftest import FAST, Fleet, Follow, manifest
+from tests.kube.conformance.follower import most_attempts
 from tests.kube.conformance.servers import ServerUnderTest
 from tests.kube.tap import Tap
 from tests.peers.admin import AdminClient
@@ -117,6 +119,7 @@ async def test_a_forbidden_kind_degrades_alone(
     await fleet.create(1, kind="GitRepository")
     token = await server.limited_token({"kustomize.toolkit.fluxcd.io": ["kustomizations"]})
 
+    started = time.monotonic()
     follower = await follow(token=token)
 
     await follower.synced()
@@ -125,6 +128,7 @@ async def test_a_forbidden_kind_degrades_alone(
     assert follower.resource_state("Kustomization") == "synced"
     await fleet.create(3)
     await follower.equals(admin, Kustomization=None)
+    assert follower.requests("list", "GitRepository") <= most_attempts(time.monotonic() - started, follower.bounds)
 
 
 async def test_two_namespaces_are_followed_with_a_role_in_each_and_no_cluster_wide_call(
