@@ -10,13 +10,23 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 
+from gotk_exporter.app import Exporter
+from gotk_exporter.clock import SystemClock
+from gotk_exporter.config import Settings, WatchSettings
+from gotk_exporter.kube.bounds import Bounds
+from gotk_exporter.kube.credentials import InCluster
+from gotk_exporter.metrics.exposition import Format
+from gotk_exporter.web.server import Address
+from tests.peers.access import create_service_account, grant
 from tests.peers.admin import AdminClient
 from tests.peers.apiserver import RealApiServer
 from tests.peers.manifests import CRDS, read_objects
+from tests.peers.processes import poll_until
 from tests.peers.prometheus import RunningPrometheus
 
 SOON_SECONDS = 15.0
@@ -123,6 +133,39 @@ async def test_the_legacy_metric_is_served_within_moments_of_the_start(
     for status, value in {"True": 0, "False": 1, "Unknown": 0, "Deleted": 0}.items():
         labels = f'kind="Kustomization",name="broken",namespace="{namespace}",type="Ready",status="{status}"'
         assert f"gotk_reconcile_condition{{{labels}}} {value}\n" in text
+
+
+async def test_in_a_pod_the_service_account_is_enough(
+    kubeconfig: Path,
+    api_server: RealApiServer,
+    admin: AdminClient,
+    namespace: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The files lie elsewhere than in a pod; everything else is as the kubelet has it."""
+    await admin.create(_kustomization("one", namespace, ready="True"))
+    account = await create_service_account(admin, namespace, "exporter")
+    groups = ["kustomize.toolkit.fluxcd.io", "source.toolkit.fluxcd.io"]
+    await grant(admin, account, [{"apiGroups": groups, "resources": ["*"], "verbs": ["list", "watch"]}])
+    token_file = tmp_path / "token"
+    token_file.write_text(api_server.service_account_token(namespace, account.name, account.uid, 3600))
+    address = urlsplit(api_server.url)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", str(address.hostname))
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(address.port))
+    bounds, clock, stop = Bounds(), SystemClock(), asyncio.Event()
+    settings = Settings(WatchSettings(kinds=("Kustomization", "GitRepository")))
+    exporter = Exporter(settings, InCluster(bounds, str(token_file), str(api_server.ca_file)), bounds, clock)
+    running = asyncio.create_task(exporter.run(Address("127.0.0.1", 0), stop))
+
+    async def served() -> bool:
+        page = b"".join(exporter.body.plain(Format.TEXT)).decode()
+        return _sample("gotk_reconcile_condition", "one", namespace, ',type="Ready",status="True"') + " 1\n" in page
+
+    await poll_until(served, "the object on the page", SOON_SECONDS)
+    stop.set()
+    async with asyncio.timeout(2):
+        await running
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
