@@ -7,15 +7,19 @@ import dataclasses
 import email.utils
 import json
 import time
+from collections.abc import Sequence
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gotk_exporter import __version__
 from gotk_exporter.kube.bounds import Bounds
-from gotk_exporter.kube.client import MAX_STATUS_BYTES, StatusError, parse_retry_after
-from tests.kube.connection import KUSTOMIZATION, PATH, TOKEN, Connector
+from gotk_exporter.kube.client import MAX_STATUS_BYTES, parse_retry_after
+from gotk_exporter.kube.failures import StatusError
+from gotk_exporter.kube.wire import Page, identify
+from tests.kube.connection import KUSTOMIZATION, PATH, TOKEN, Connection, Connector
 from tests.kube.scripted_clock import EPOCH, ScriptedClock
 from tests.kube.scripted_server import Reply, ScriptedServer, Silence, Stream, page, status, status_object
 
@@ -33,6 +37,58 @@ async def test_a_listing_is_asked_for_page_by_page(server: ScriptedServer, conne
     assert (last.items, last.metadata.continue_) == ([], "")
     assert [request.query for request in server.requests] == [{"limit": "42"}, {"limit": "42", "continue": token}]
     assert connection.requests == [("list", "Kustomization", "200")] * 2
+
+
+async def listed(connection: Connection) -> tuple[list[str], Page]:
+    """The names of a first listing's objects, and its last part."""
+    names: list[str] = []
+
+    def take(items: Sequence[msgspec.Raw]) -> None:
+        names.extend(identify(item).key for item in items)
+
+    last = await connection.client.list_from_cache(KUSTOMIZATION, None, take)
+    take(last.items or ())
+    return names, last
+
+
+async def test_the_first_listing_asks_for_whatever_the_server_has_in_memory(
+    server: ScriptedServer, connect: Connector
+) -> None:
+    server.answer(PATH, page([OBJECT, OBJECT], "7"))
+    connection = await connect(server.url)
+    names, last = await listed(connection)
+    assert names == ["flux-system/apps"] * 2
+    assert (last.metadata.resource_version, last.metadata.continue_) == ("7", "")
+    assert [request.query for request in server.requests] == [{"resourceVersion": "0", "limit": "500"}]
+    assert connection.requests == [("list", "Kustomization", "200")]
+
+
+async def test_a_server_without_a_memory_answers_the_first_listing_by_the_page(
+    server: ScriptedServer, connect: Connector
+) -> None:
+    server.answer(PATH, page([OBJECT], "7", "token"))
+    _, last = await listed(await connect(server.url))
+    assert (last.metadata.resource_version, last.metadata.continue_) == ("7", "token")
+
+
+async def test_objects_of_the_first_listing_are_taken_while_it_goes_on(
+    server: ScriptedServer, connect: Connector
+) -> None:
+    body, rest = json.dumps({"items": [OBJECT]})[:-2].encode(), Silence()
+    server.answer(PATH, Stream(body + b",{", rest, b'"metadata":{"name":"b"}}],"metadata":{"resourceVersion":"7"}}'))
+    connection = await connect(server.url)
+    taken: asyncio.Queue[str] = asyncio.Queue()
+
+    def take(items: Sequence[msgspec.Raw]) -> None:
+        for item in items:
+            taken.put_nowait(identify(item).key)
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        listing = tasks.create_task(connection.client.list_from_cache(KUSTOMIZATION, None, take))
+        assert await taken.get() == "flux-system/apps"
+        assert not listing.done()
+        rest.set()
+    assert [await taken.get()] == ["/b"]
 
 
 async def test_a_watch_asks_for_events_and_bookmarks_from_where_a_listing_ended(

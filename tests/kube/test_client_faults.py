@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 from gotk_exporter.kube.bounds import Bounds
-from gotk_exporter.kube.client import ApiError, StatusError, Unreachable
+from gotk_exporter.kube.failures import ApiError, StatusError, Unreachable
+from gotk_exporter.kube.listing import MAX_OBJECT_BYTES
 from tests.kube.connection import KUSTOMIZATION, PATH, Connection, Connector
 from tests.kube.scripted_server import Answer, End, Raw, Reply, ScriptedServer, Silence, Stream, html, page
 from tests.kube.sockets import sockets_to
@@ -45,6 +46,57 @@ FAULTS: dict[str, tuple[Answer, str, str, str]] = {
     "bytes that are no HTTP": (Raw(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), "malformed", "the answer is no HTTP", "malformed"),
     "nothing": (Raw(Silence()), "timeout", "did not answer in time", "timeout"),
 }
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_fault_of_the_first_listing_has_the_same_name(
+    server: ScriptedServer, connect: Connector, fault: str
+) -> None:
+    answer, outcome, text, counted = FAULTS[fault]
+    server.answer(PATH, answer)
+    connection = await connect(server.url, bounds=Bounds(request_timeout=0.2, cache_silence=0.2))
+    async with asyncio.timeout(10):
+        with pytest.raises(Unreachable) as failed:
+            await connection.client.list_from_cache(KUSTOMIZATION, None, lambda items: None)
+    assert failed.value.outcome == outcome
+    assert text in str(failed.value) or outcome in ("malformed", "timeout")
+    assert connection.requests == [("list", "Kustomization", counted)]
+
+
+async def drops(count: int, seconds: float) -> list[Silence]:
+    """Steps that end one after the other."""
+    steps = [Silence() for _ in range(count)]
+    for number, step in enumerate(steps):
+        asyncio.get_running_loop().call_later(seconds * number, step.set)
+    return steps
+
+
+async def test_a_first_listing_may_take_longer_than_a_request_as_long_as_it_goes_on(
+    server: ScriptedServer, connect: Connector
+) -> None:
+    steps = [step for drop in await drops(10, 0.05) for step in (drop, b" ")]
+    server.answer(PATH, Stream(*steps, LISTING.body))
+    connection = await connect(server.url, bounds=Bounds(request_timeout=0.2, cache_silence=5))
+    page_of_it = await connection.client.list_from_cache(KUSTOMIZATION, None, lambda items: None)
+    assert page_of_it.metadata.resource_version == "7"
+
+
+async def test_a_first_listing_that_drips_for_ever_is_given_up(server: ScriptedServer, connect: Connector) -> None:
+    steps = [step for drop in await drops(100, 0.05) for step in (drop, b" ")]
+    server.answer(PATH, Stream(*steps))
+    connection = await connect(server.url, bounds=Bounds(cache_timeout=0.3))
+    async with asyncio.timeout(3):
+        with pytest.raises(Unreachable) as failed:
+            await connection.client.list_from_cache(KUSTOMIZATION, None, lambda items: None)
+    assert failed.value.outcome == "timeout"
+
+
+async def test_an_object_without_end_breaks_the_first_listing(server: ScriptedServer, connect: Connector) -> None:
+    server.answer(PATH, Stream(b'{"items":[{"a":"', *[b"x" * 2**20] * (MAX_OBJECT_BYTES // 2**20 + 1), Silence()))
+    connection = await connect(server.url)
+    async with asyncio.timeout(20):
+        with pytest.raises(Unreachable, match="an object of the listing is larger than 16777216 bytes"):
+            await connection.client.list_from_cache(KUSTOMIZATION, None, lambda items: None)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -196,11 +248,7 @@ async def test_a_dead_peer_is_noticed_within_half_a_minute_also_by_a_watch_that_
 async def test_a_request_takes_no_longer_than_it_may_however_slowly_it_is_answered(
     server: ScriptedServer, connect: Connector
 ) -> None:
-    drops = [Silence() for _ in range(100)]
-    loop = asyncio.get_running_loop()
-    for number, drop in enumerate(drops):
-        loop.call_later(0.05 * number, drop.set)
-    server.answer(PATH, Stream(*[step for drop in drops for step in (drop, b" ")]))
+    server.answer(PATH, Stream(*[step for drop in await drops(100, 0.05) for step in (drop, b" ")]))
     connection = await connect(server.url, bounds=Bounds(request_timeout=0.3))
     started = time.monotonic()
     error = await failed_listing(connection)

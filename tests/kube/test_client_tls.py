@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from gotk_exporter.kube.bounds import Bounds
-from gotk_exporter.kube.client import StatusError, Unreachable
+from gotk_exporter.kube.failures import StatusError, Unreachable
 from tests.kube.connection import KUSTOMIZATION, PATH, TOKEN, Connection, Connector, inline
 from tests.kube.identities import Identity, below_an_intermediate, client_identity
 from tests.kube.scripted_proxy import ConnectProxy

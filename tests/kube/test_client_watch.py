@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gotk_exporter.kube.bounds import Bounds
-from gotk_exporter.kube.client import MAX_LINE_BYTES, ApiError, Lines, Unreachable
+from gotk_exporter.kube.client import MAX_LINE_BYTES, Lines
+from gotk_exporter.kube.failures import ApiError, Unreachable
 from tests.kube.connection import KUSTOMIZATION, PATH, Connection, Connector
 from tests.kube.scripted_server import End, Raw, ScriptedServer, Silence, Step, Stream, event, html, status
 

@@ -6,15 +6,17 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from gotk_exporter.flux.kinds import BY_NAME
 from gotk_exporter.kube.bounds import Bounds
-from gotk_exporter.kube.client import Answer, ApiClient, ApiError, Resource, StatusError, Unreachable
+from gotk_exporter.kube.client import Answer, ApiClient, Resource
 from gotk_exporter.kube.cluster import Cluster
+from gotk_exporter.kube.failures import ApiError, StatusError, Unreachable
 from gotk_exporter.kube.wire import Page
 from gotk_exporter.telemetry import ResourceState, Telemetry
 from tests.kube.scripted_clock import ScriptedClock
@@ -66,6 +68,13 @@ class Server:
         ]
         content_type = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
         return Answer(json.dumps({"items": groups}).encode(), content_type, None, False)
+
+    async def list_from_cache(
+        self, resource: Resource, namespace: str | None, take: Callable[[Sequence[msgspec.Raw]], None]
+    ) -> Page:
+        self._request("list from cache", resource)
+        await self.answer_lists.wait()
+        return page(obj("a", 1), version=5)
 
     async def list_page(self, resource: Resource, namespace: str | None, continue_token: str) -> Page:
         self._request("list", resource)
@@ -146,8 +155,8 @@ class AnyVersionSink(Sink):
 async def test_every_kind_that_is_served_is_listed_and_watched() -> None:
     async with World() as world:
         assert sorted(world.server.requests) == [
-            "list GitRepository v1",
-            "list Kustomization v1",
+            "list from cache GitRepository v1",
+            "list from cache Kustomization v1",
             "watch GitRepository v1",
             "watch Kustomization v1",
         ]
@@ -181,7 +190,7 @@ async def test_a_kind_that_comes_later_is_followed_at_the_next_discovery() -> No
         world.server.versions["GitRepository"] = "v1"
         await world.pass_time(30)
         assert world.state("GitRepository") is ResourceState.SYNCED
-        assert world.server.requests.count("list Kustomization v1") == 1
+        assert world.server.requests.count("list from cache Kustomization v1") == 1
 
 
 async def test_one_discovery_without_a_kind_is_no_reason_to_forget_it() -> None:
@@ -193,7 +202,7 @@ async def test_one_discovery_without_a_kind_is_no_reason_to_forget_it() -> None:
         await world.pass_time(10)
         await world.pass_time(30)
         assert world.held("Kustomization") == {"ns/a": "1"}
-        assert world.server.requests.count("list Kustomization v1") == 1
+        assert world.server.requests.count("list from cache Kustomization v1") == 1
 
 
 async def test_a_kind_that_stays_away_is_forgotten_and_the_others_are_not_disturbed() -> None:
@@ -204,7 +213,7 @@ async def test_a_kind_that_stays_away_is_forgotten_and_the_others_are_not_distur
         await world.pass_time(10)
         assert world.held("Kustomization") == {}
         assert world.state("Kustomization") is ResourceState.ABSENT
-        assert world.server.requests.count("list GitRepository v1") == 1
+        assert world.server.requests.count("list from cache GitRepository v1") == 1
 
 
 async def test_a_new_preferred_version_is_listed_while_the_old_objects_stay_served() -> None:

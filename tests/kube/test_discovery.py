@@ -8,8 +8,9 @@ import json
 import pytest
 
 from gotk_exporter.flux.kinds import BY_NAME
-from gotk_exporter.kube.client import ApiError, Resource, StatusError, Unreachable
+from gotk_exporter.kube.client import Resource
 from gotk_exporter.kube.discovery import Discovery, Served
+from gotk_exporter.kube.failures import ApiError, StatusError, Unreachable
 from tests.kube.connection import Connector
 from tests.kube.discovery_documents import AGGREGATED_TYPE, IMAGE, KUSTOMIZE, SOURCE, Aggregated, Plain, Script
 from tests.kube.scripted_server import Raw, Reply, Scripted, ScriptedServer, html, status

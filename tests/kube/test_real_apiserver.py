@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+import msgspec
 import pytest
 
 from gotk_exporter.clock import SystemClock
 from gotk_exporter.flux.kinds import BY_NAME, Kind
 from gotk_exporter.kube.bounds import Bounds
-from gotk_exporter.kube.client import ApiClient, Resource, StatusError
+from gotk_exporter.kube.client import ApiClient, Resource
 from gotk_exporter.kube.credentials import Credentials, InCluster
 from gotk_exporter.kube.discovery import Discovery, Served
+from gotk_exporter.kube.failures import StatusError
+from gotk_exporter.kube.wire import identify
 from tests.kube.connection import KUSTOMIZATION, Connector, inline
 from tests.kube.scripted_server import Reply, Request, ScriptedServer
 from tests.peers.access import create_service_account, grant
@@ -52,6 +55,37 @@ async def test_a_kubeconfigs_token_lists_page_by_page_and_watches_on(
         line = await anext(lines)
     assert b'"ADDED"' in line
     assert b'"name":"four"' in line
+
+
+@pytest.mark.parametrize("watch_cache", [True, False])
+async def test_the_first_listing_comes_in_one_answer_from_a_cache_and_by_the_page_without_one(
+    start_api_server: Callable[..., Awaitable[RealApiServer]], watch_cache: bool, tmp_path: Path, connect: Connector
+) -> None:
+    server = await start_api_server(watch_cache=watch_cache)
+    async with AdminClient(server.url, server.admin_token, server.ssl_context()) as admin:
+        await admin.install_crds(read_objects(CRDS / "kustomizations.yaml"))
+        await admin.ensure_namespace("team-a")
+        for name in "one", "two", "three":
+            await admin.create(kustomization("team-a", name))
+        kubeconfig = server.kubeconfig(tmp_path / "kubeconfig")
+        client = (await connect.by_kubeconfig(kubeconfig, Bounds(page_objects=2))).client
+        names: list[str] = []
+
+        def take(items: Sequence[msgspec.Raw]) -> None:
+            names.extend(identify(item).key for item in items)
+
+        async def complete() -> bool:
+            # A cache may lag behind a moment.
+            names.clear()
+            page = await client.list_from_cache(KUSTOMIZATION, None, take)
+            take(page.items or ())
+            if page.metadata.continue_:
+                take((await client.list_page(KUSTOMIZATION, None, page.metadata.continue_)).items or ())
+            assert bool(page.metadata.continue_) == (not watch_cache)
+            return len(names) == 3
+
+        await poll_until(complete, "the cache", 10)
+    assert sorted(names) == ["team-a/one", "team-a/three", "team-a/two"]
 
 
 async def test_a_pods_token_and_authority_are_good_for_what_the_account_may_do(

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import pytest
 
 from gotk_exporter.kube.bounds import Bounds
-from gotk_exporter.kube.client import Resource, StatusError, Unreachable
+from gotk_exporter.kube.client import Resource
+from gotk_exporter.kube.failures import StatusError, Unreachable
 from gotk_exporter.kube.reflector import Reflector
 from gotk_exporter.kube.wire import Item, ListMeta, Page
 from gotk_exporter.telemetry import ResourceState, Telemetry
@@ -81,7 +83,15 @@ class Staged:
         self.sink.commits += 1
 
 
-Answer = Page | Exception | Sequence[bytes | Exception]
+@dataclass
+class Half:
+    """A listing from the cache that breaks behind these objects."""
+
+    page: Page
+    error: Exception
+
+
+Answer = Page | Half | Exception | Sequence[bytes | Exception]
 
 
 class ScriptedClient:
@@ -93,6 +103,21 @@ class ScriptedClient:
         self._watch_seconds = watch_seconds
         self.requests: list[str] = []
 
+    async def list_from_cache(
+        self, resource: Resource, namespace: str | None, take: Callable[[Sequence[msgspec.Raw]], None]
+    ) -> Page:
+        """One object after the other; the last one comes with the end."""
+        answer = self._next("list from cache")
+        if isinstance(answer, Half):
+            for item in answer.page.items or ():
+                take([item])
+            raise answer.error
+        assert isinstance(answer, Page)
+        items = answer.items or []
+        for item in items[:-1]:
+            take([item])
+        return Page(answer.metadata, items[-1:])
+
     async def list_page(self, resource: Resource, namespace: str | None, continue_token: str) -> Page:
         answer = self._next(f"list {continue_token}".rstrip())
         assert isinstance(answer, Page)
@@ -103,7 +128,7 @@ class ScriptedClient:
         self, resource: Resource, namespace: str | None, resource_version: str, timeout_seconds: float
     ) -> AsyncIterator[AsyncGenerator[bytes, None]]:
         answer = self._next(f"watch {resource_version}")
-        assert not isinstance(answer, Page)
+        assert isinstance(answer, Sequence)
 
         async def lines() -> AsyncGenerator[bytes, None]:
             for line in answer:
@@ -114,7 +139,7 @@ class ScriptedClient:
 
         yield lines()
 
-    def _next(self, request: str) -> Page | Sequence[bytes | Exception]:
+    def _next(self, request: str) -> Page | Half | Sequence[bytes | Exception]:
         if not self._answers:
             raise Finished
         self.requests.append(request)
@@ -148,15 +173,42 @@ class Run:
 
 async def test_pages_are_served_together_and_watched_from_the_last_one() -> None:
     run = await Run(page(obj("a", 1), version=5, more="t"), page(obj("b", 2), version=5), []).to_the_end()
-    assert run.client.requests == ["list", "list t", "watch 5"]
+    assert run.client.requests == ["list from cache", "list t", "watch 5"]
     assert (run.sink.held, run.sink.commits) == ({"ns/a": "1", "ns/b": "2"}, 1)
     assert run.telemetry.state is ResourceState.SYNCED
+
+
+async def test_a_first_listing_that_breaks_serves_nothing_of_it_and_is_asked_for_by_the_page() -> None:
+    half = Half(page(obj("gone", 1), obj("a", 1), version=5), Unreachable("cut", "the connection was cut"))
+    run = await Run(half, page(obj("a", 2), version=6), []).to_the_end()
+    assert run.client.requests == ["list from cache", "list", "watch 6"]
+    assert (run.sink.held, run.sink.commits) == ({"ns/a": "2"}, 1)
+    assert run.clock.slept == [0.8]
+
+
+async def test_objects_of_a_first_listing_are_not_served_before_it_is_complete() -> None:
+    class Watched(Sink):
+        def begin_replacement(self, api_version: str) -> Staged:
+            assert not self.held
+            return super().begin_replacement(api_version)
+
+    run = Run(page(obj("a", 1), obj("b", 1), obj("c", 1), version=5), [])
+    run.sink = Watched()
+    await run.to_the_end()
+    assert (set(run.sink.held), run.sink.commits) == ({"ns/a", "ns/b", "ns/c"}, 1)
+
+
+async def test_what_is_served_already_is_never_replaced_from_a_cache_that_may_lag_behind() -> None:
+    run = Run(page(obj("a", 2), version=5), [])
+    run.sink.held = {"ns/a": "2"}
+    await run.to_the_end()
+    assert run.client.requests == ["list", "watch 5"]
 
 
 async def test_a_watch_that_ends_in_peace_goes_on_at_once_from_its_last_event() -> None:
     stream = [event("MODIFIED", obj("a", 6)), event("BOOKMARK", {"metadata": {"resourceVersion": "8"}})]
     run = await Run(page(obj("a", 1), version=5), stream, []).to_the_end()
-    assert run.client.requests == ["list", "watch 5", "watch 8"]
+    assert run.client.requests == ["list from cache", "watch 5", "watch 8"]
     assert run.clock.slept == []
 
 
@@ -169,7 +221,7 @@ async def test_events_change_what_is_held() -> None:
 @pytest.mark.parametrize("gone", [[GONE], StatusError(410, "Gone", "too old")], ids=["in the stream", "as a status"])
 async def test_an_expired_version_relists_and_drops_what_has_vanished(gone: Answer) -> None:
     run = await Run(page(obj("a", 1), obj("b", 1), version=5), gone, page(obj("b", 1), version=9), []).to_the_end()
-    assert run.client.requests == ["list", "watch 5", "list", "watch 9"]
+    assert run.client.requests == ["list from cache", "watch 5", "list", "watch 9"]
     assert run.sink.held == {"ns/b": "1"}
 
 
@@ -181,20 +233,20 @@ async def test_a_server_that_says_410_to_every_watch_is_not_asked_in_a_loop() ->
 async def test_an_expired_page_starts_the_listing_over_and_serves_nothing_of_it() -> None:
     first = page(obj("old", 1), version=5, more="t")
     run = await Run(first, StatusError(410, "Expired", ""), page(obj("new", 2), version=9), []).to_the_end()
-    assert run.client.requests == ["list", "list t", "list", "watch 9"]
+    assert run.client.requests == ["list from cache", "list t", "list", "watch 9"]
     assert run.sink.held == {"ns/new": "2"}
 
 
 async def test_a_page_that_does_not_come_is_asked_for_again_and_the_ones_before_are_kept() -> None:
     run = await Run(page(obj("a", 1), version=5, more="t"), REFUSED, page(obj("b", 2), version=5), []).to_the_end()
-    assert run.client.requests == ["list", "list t", "list t", "watch 5"]
+    assert run.client.requests == ["list from cache", "list t", "list t", "watch 5"]
     assert run.sink.held == {"ns/a": "1", "ns/b": "2"}
 
 
 async def test_a_stream_that_breaks_goes_on_from_its_last_event() -> None:
     broken = [event("ADDED", obj("b", 6)), Unreachable("cut", "the connection was cut")]
     run = await Run(page(obj("a", 1), version=5), broken, []).to_the_end()
-    assert run.client.requests == ["list", "watch 5", "watch 6"]
+    assert run.client.requests == ["list from cache", "watch 5", "watch 6"]
 
 
 @pytest.mark.parametrize("lines", [[], [event("ADDED", obj("a", 6))]], ids=["empty", "with one event"])
@@ -206,20 +258,20 @@ async def test_a_watch_that_ends_at_once_counts_as_a_failure(lines: list[bytes])
 @pytest.mark.parametrize("line", [b"<html>", b'{"type":"STRANGE","object":{}}', b'{"type":"ADDED"}'])
 async def test_a_line_that_is_no_event_is_not_met_again_at_the_same_place(line: bytes) -> None:
     run = await Run(page(version=5), [line], page(version=6), []).to_the_end()
-    assert run.client.requests == ["list", "watch 5", "list", "watch 6"]
+    assert run.client.requests == ["list from cache", "watch 5", "list", "watch 6"]
     assert run.clock.slept == [0.8]
 
 
 async def test_an_error_event_other_than_410_lists_anew_after_a_wait() -> None:
     broken = event("ERROR", {"code": 500, "reason": "InternalError", "message": "etcd"})
     run = await Run(page(version=5), [broken], page(version=9), []).to_the_end()
-    assert run.client.requests == ["list", "watch 5", "list", "watch 9"]
+    assert run.client.requests == ["list from cache", "watch 5", "list", "watch 9"]
     assert run.clock.slept == [0.8]
 
 
 async def test_an_invalid_continue_token_starts_the_listing_over() -> None:
     run = await Run(page(version=5, more="t"), StatusError(400, "BadRequest", ""), page(version=6), []).to_the_end()
-    assert run.client.requests == ["list", "list t", "list", "watch 6"]
+    assert run.client.requests == ["list from cache", "list t", "list", "watch 6"]
 
 
 async def test_retry_after_is_obeyed_where_it_is_longer_than_the_back_off() -> None:
@@ -295,7 +347,7 @@ async def test_after_an_outage_a_watch_has_to_prove_itself() -> None:
 async def test_a_kind_that_may_be_listed_but_not_watched_is_refreshed_by_listing_and_stays_forbidden() -> None:
     forbidden = StatusError(403, "Forbidden", "cannot watch")
     run = await Run(page(obj("a", 1), version=5), forbidden, page(obj("a", 2), version=6), forbidden).to_the_end()
-    assert run.client.requests == ["list", "watch 5", "list", "watch 6"]
+    assert run.client.requests == ["list from cache", "watch 5", "list", "watch 6"]
     assert run.sink.held == {"ns/a": "2"}
     assert run.telemetry.state is ResourceState.FORBIDDEN
 

@@ -19,8 +19,8 @@ import yaml
 
 from gotk_exporter.clock import SystemClock
 from gotk_exporter.kube.bounds import Bounds
-from gotk_exporter.kube.client import ApiError
 from gotk_exporter.kube.credentials import Credentials, CredentialsError, Kubeconfig
+from gotk_exporter.kube.failures import ApiError
 from tests.kube.connection import KUSTOMIZATION, PATH, TOKEN, Connector, write_kubeconfig
 from tests.kube.scripted_proxy import ConnectProxy
 from tests.kube.scripted_server import (

@@ -6,18 +6,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gotk_exporter.kube.watch import TRANSITIONS, Cursor, Effect, ListRequest, Phase, Signal, WatchRequest
+from gotk_exporter.kube.watch import TRANSITIONS, CacheRequest, Cursor, Effect, ListRequest, Phase, Signal, WatchRequest
 
+STARTING = Cursor()
 LISTING = Cursor(Phase.LISTING, "5", "page-2")
 WATCHING = Cursor(Phase.WATCHING, "5")
 
 
-def test_it_begins_with_the_first_page() -> None:
-    assert Cursor().request == ListRequest("")
+def test_the_first_listing_comes_from_the_cache_and_is_watched_from_its_version() -> None:
+    assert STARTING.request == CacheRequest()
+    cursor, effect = STARTING.advance(Signal.LAST_PAGE, "7")
+    assert (cursor.request, effect) == (WatchRequest("7"), Effect.COMMIT)
 
 
-def test_pages_are_kept_aside_until_the_last_one_and_then_watched_from_its_version() -> None:
-    cursor, first = Cursor().advance(Signal.PAGE, "7", "page-2")
+@pytest.mark.parametrize("signal", [Signal.EXPIRED, Signal.REFUSED, Signal.LOST])
+def test_a_first_listing_that_fails_is_abandoned_and_asked_for_by_the_page(signal: Signal) -> None:
+    cursor, effect = STARTING.advance(signal)
+    assert (cursor.request, effect) == (ListRequest(""), Effect.ABANDON)
+
+
+@given(st.lists(st.tuples(st.sampled_from(Signal), st.integers(1, 99)), min_size=1, max_size=40))
+def test_the_cache_is_asked_once_and_never_after_anything_was_served(steps: list[tuple[Signal, int]]) -> None:
+    """It may lag behind what was seen before."""
+    cursor = STARTING
+    for signal, version in steps:
+        if (cursor.phase, signal) in TRANSITIONS:
+            cursor, _ = cursor.advance(signal, str(version))
+            assert cursor.request != CacheRequest()
+
+
+@pytest.mark.parametrize("phase", [Phase.STARTING, Phase.LISTING])
+def test_pages_are_kept_aside_until_the_last_one_and_then_watched_from_its_version(phase: Phase) -> None:
+    cursor, first = Cursor(phase).advance(Signal.PAGE, "7", "page-2")
     assert (cursor.request, first) == (ListRequest("page-2"), Effect.STAGE)
 
     cursor, last = cursor.advance(Signal.LAST_PAGE, "7")
@@ -65,7 +85,7 @@ def test_what_cannot_come_in_a_phase_is_refused_by_name() -> None:
         LISTING.advance(Signal.ADDED, "6")
 
 
-def test_every_signal_has_a_row_in_some_phase_and_the_failures_in_both() -> None:
+def test_every_signal_has_a_row_in_some_phase_and_the_failures_in_all() -> None:
     assert {signal for _, signal in TRANSITIONS} == set(Signal)
     for signal in (Signal.EXPIRED, Signal.REFUSED, Signal.LOST):
         assert {phase for phase, found in TRANSITIONS if found is signal} == set(Phase)

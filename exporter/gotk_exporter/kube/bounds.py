@@ -14,7 +14,11 @@ class Bounds:
     page_objects: int = 500
     """Objects per page of a listing, as client-go's pager asks for."""
     request_timeout: float = 60.0
-    """One request other than a watch, to its last byte."""
+    """One request other than a watch or a first listing, to its last byte; of these, to the head of the answer."""
+    cache_timeout: float = 300.0
+    """A first listing, which comes in one answer: 100,000 objects at the pace of a slow API server."""
+    cache_silence: float = 60.0
+    """A first listing that stops for so long is given up."""
     connect_timeout: float = 10.0
     """TCP and TLS together."""
     watch_timeout: float = 300.0

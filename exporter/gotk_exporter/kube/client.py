@@ -1,8 +1,9 @@
 """Requests to the API server: one call, one request; a failure is one of two named errors.
 
-Lists come as decoded pages, watches as a stream of lines. Retrying, back-off and what an answer means for what we hold
-belong to the reflector; who we are belongs to credentials. (aiohttp sends a request a second time by itself when the
-connection it used goes away before an answer: a kept connection may have been closed just then.)
+Lists come as decoded pages, or object by object while the answer goes on, watches as a stream of lines. Retrying,
+back-off and what an answer means for what we hold belong to the reflector; who we are belongs to credentials. (aiohttp
+sends a request a second time by itself when the connection it used goes away before an answer: a kept connection may
+have been closed just then.)
 """
 
 from __future__ import annotations
@@ -10,22 +11,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
-import errno
-import os
 import socket
-import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from urllib.parse import quote
 
 import aiohttp
+import msgspec
 
 from gotk_exporter import __version__
 from gotk_exporter.clock import Clock
 from gotk_exporter.kube.bounds import Bounds
 from gotk_exporter.kube.credentials import Credentials
 from gotk_exporter.kube.endpoint import CredentialsError, Endpoint
+from gotk_exporter.kube.failures import StatusError, Unreachable, named_errors
+from gotk_exporter.kube.listing import ListingStream
 from gotk_exporter.kube.wire import Page, ShapeError, decode_page, decode_status
 
 MAX_LINE_BYTES = 16 * 2**20
@@ -35,33 +36,8 @@ MAX_STATUS_BYTES = 64 * 2**10
 _JSON = "application/json"
 
 
-class ApiError(Exception):
-    """The API server did not give what was asked for."""
-
-    outcome = "failed"
-    """A bounded word for a label."""
-    retry_after: float | None = None
-    """Seconds that the server asked us to wait."""
-
-
-class StatusError(ApiError):
-    """It answered with an HTTP status other than success (or an ERROR event in a watch, which carries one)."""
-
-    def __init__(self, code: int, reason: str, message: str, retry_after: float | None = None) -> None:
-        # It goes into one line of a log, whatever the server (or a proxy) wrote.
-        said = " ".join(message.split())[:300]
-        super().__init__(" ".join(f"{code} {reason[:60]}".split()) + (f": {said}" if said else ""))
-        self.code = code
-        self.outcome = str(code)
-        self.retry_after = retry_after
-
-
-class Unreachable(ApiError):
-    """No answer, or none that an API server would give."""
-
-    def __init__(self, outcome: str, message: str) -> None:
-        super().__init__(message)
-        self.outcome = outcome
+class _Silent(Unreachable):
+    """It has begun to answer, and stopped for longer than it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +64,16 @@ class Answer:
     etag: str | None
     unchanged: bool
     """304: what we had for this ETag is still right."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pace:
+    """How long an answer may take, in seconds."""
+
+    whole: float | None
+    """To its last byte."""
+    silence: float | None = None
+    """Between two pieces of its body."""
 
 
 class ApiClient:
@@ -136,10 +122,29 @@ class ApiClient:
         params = {"limit": str(self._bounds.page_objects)} | ({"continue": continue_token} if continue_token else {})
         async with self._answer("list", resource.kind, resource.path(namespace), params) as response:
             body = await _read(response)
-        try:
+        with _named_shapes():
             return decode_page(body)
-        except ShapeError as error:
-            raise Unreachable("malformed", str(error)) from None
+
+    async def list_from_cache(
+        self, resource: Resource, namespace: str | None, take: Callable[[Sequence[msgspec.Raw]], None]
+    ) -> Page:
+        """A listing as the API server has it in memory: all at once, and of any moment.
+
+        Objects are handed to ``take`` while they come; what is returned holds the last of them, and says whether that
+        was all: a server that keeps nothing in memory answers by the page. Raises ApiError, after any of them.
+        """
+        # The limit is for that server; a cache ignores it.
+        params = {"resourceVersion": "0", "limit": str(self._bounds.page_objects)}
+        pace = _Pace(self._bounds.cache_timeout, self._bounds.cache_silence)
+        listing = ListingStream()
+        async with self._answer("list", resource.kind, resource.path(namespace), params, pace=pace) as response:
+            # Each piece ends with a turn of the event loop: there is never more of it than the session's buffer holds.
+            while piece := await _piece(response):
+                with _named_shapes():
+                    items = listing.feed(piece)
+                take(items)
+        with _named_shapes():
+            return listing.end()
 
     @contextlib.asynccontextmanager
     async def watch(
@@ -156,9 +161,9 @@ class ApiClient:
             "resourceVersion": resource_version,
             "timeoutSeconds": str(max(1, round(timeout_seconds))),
         }
-        path = resource.path(namespace)
+        path, pace = resource.path(namespace), _Pace(None, self._bounds.watch_silence)
         async with (
-            self._answer("watch", resource.kind, path, params, silence=self._bounds.watch_silence) as response,
+            self._answer("watch", resource.kind, path, params, pace=pace) as response,
             contextlib.aclosing(_lines(response)) as lines,
         ):
             yield lines
@@ -173,16 +178,16 @@ class ApiClient:
         *,
         accept: str = _JSON,
         etag: str | None = None,
-        silence: float | None = None,
+        pace: _Pace | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """A successful answer, its body not read yet. Counts the request; what happens to the body counts no more.
 
-        ``silence``: how long the body may pause; None where the whole of it must come within the request's time.
+        ``pace``: of the body; None where the whole of it must come within the request's time.
         """
         headers = {"Accept": accept} | ({"If-None-Match": etag} if etag else {})
         try:
             endpoint = await self._credentials.endpoint()
-            response = await self._send(endpoint, path, params, headers, silence)
+            response = await self._send(endpoint, path, params, headers, pace or _Pace(self._bounds.request_timeout))
         except (CredentialsError, Unreachable) as error:
             failure = error if isinstance(error, Unreachable) else Unreachable("credentials", str(error))
             self._count(verb, resource, failure.outcome)
@@ -203,24 +208,23 @@ class ApiClient:
                     response.connection.transport.abort()
 
     async def _send(
-        self, endpoint: Endpoint, path: str, params: Mapping[str, str], headers: dict[str, str], silence: float | None
+        self, endpoint: Endpoint, path: str, params: Mapping[str, str], headers: dict[str, str], pace: _Pace
     ) -> aiohttp.ClientResponse:
         assert self._session is not None, "the client is used outside of its context"
-        whole = self._bounds.request_timeout
         if endpoint.authorization is not None:
             headers["Authorization"] = endpoint.authorization
-        with _named_errors(proxied=endpoint.proxy is not None):
-            # The head of an answer must always come in time; a watch's body has all the time it wants.
-            async with asyncio.timeout(whole):
+        with named_errors(proxied=endpoint.proxy is not None):
+            # The head of an answer must always come in time, whatever its body may take.
+            async with asyncio.timeout(self._bounds.request_timeout):
                 return await self._session.get(
                     endpoint.base_url + path,
                     params=params,
                     headers=headers,
                     timeout=aiohttp.ClientTimeout(
-                        total=whole if silence is None else None,
+                        total=pace.whole,
                         # Resolving, TCP, a proxy's CONNECT and TLS together.
                         connect=self._bounds.connect_timeout,
-                        sock_read=silence,
+                        sock_read=pace.silence,
                     ),
                     ssl=endpoint.ssl,
                     server_hostname=endpoint.server_hostname,
@@ -275,23 +279,25 @@ class Lines:
 
 async def _lines(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
     lines = Lines()
-    while piece := await _piece(response):
-        for line in lines.feed(piece):
-            yield line
+    # Its silence is the end of a watch, and no failure.
+    with contextlib.suppress(_Silent):
+        while piece := await _piece(response):
+            for line in lines.feed(piece):
+                yield line
     lines.end()
 
 
 async def _piece(response: aiohttp.ClientResponse) -> bytes:
-    """What has come meanwhile; nothing when the stream is at its end or was silent for too long."""
-    with _named_errors():
+    """What has come meanwhile; nothing when the stream is at its end."""
+    with named_errors():
         try:
             return await response.content.readany()
         except aiohttp.SocketTimeoutError:
-            return b""
+            raise _Silent("timeout", "the API server stopped in the middle of an answer") from None
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
-    with _named_errors():
+    with named_errors():
         return await response.read()
 
 
@@ -325,51 +331,12 @@ def _foreign(response: aiohttp.ClientResponse) -> str:
 
 
 @contextlib.contextmanager
-def _named_errors(*, proxied: bool = False) -> Iterator[None]:
-    """Turn what goes wrong on the wire into Unreachable."""
+def _named_shapes() -> Iterator[None]:
+    """Turn an answer that is none into Unreachable."""
     try:
         yield
-    # ValueError: an address that no URL or no name may have.
-    except (aiohttp.ClientError, OSError, ValueError) as error:
-        outcome, text = next((o, t) for kind, o, t in _OUTCOMES if isinstance(error, kind))
-        if proxied and outcome == "dns":
-            outcome, text = "proxy", "the proxy's name cannot be resolved"
-        # From None: the text of the cause may quote addresses and headers.
-        raise Unreachable(outcome, text + _detail(error)) from None
-
-
-_OUTCOMES: tuple[tuple[type[Exception], str, str], ...] = (
-    (aiohttp.ClientConnectorCertificateError, "tls", "the API server's certificate is not trusted"),
-    (aiohttp.ClientConnectorSSLError, "tls", "TLS with the API server failed"),
-    (ssl.SSLError, "tls", "TLS with the API server failed"),
-    (aiohttp.ClientConnectorDNSError, "dns", "the API server's name cannot be resolved"),
-    (aiohttp.ConnectionTimeoutError, "timeout", "no connection to the API server in time"),
-    (TimeoutError, "timeout", "the API server did not answer in time"),
-    (aiohttp.ClientProxyConnectionError, "proxy", "the proxy cannot be reached"),
-    (aiohttp.ClientHttpProxyError, "proxy", "the proxy refused"),
-    (aiohttp.ClientConnectorError, "refused", "no connection to the API server"),
-    (aiohttp.ClientPayloadError, "cut", "the connection was cut in the middle of an answer"),
-    (aiohttp.ServerDisconnectedError, "cut", "the connection was cut before an answer came"),
-    (aiohttp.ClientResponseError, "malformed", "the answer is no HTTP"),
-    (OSError, "cut", "the connection was cut"),
-    (ValueError, "address", "the API server's address is no URL; see clusters[].cluster.server"),
-    (Exception, "failed", "the request failed"),
-)
-"""The first that fits: a bounded word for a label, and a text."""
-
-
-def _detail(error: Exception) -> str:
-    """What may be added to the text: never a text of aiohttp's, which quotes URLs and headers."""
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        reason = getattr(error.certificate_error, "verify_message", "")
-        return f": {reason}" if reason else ""
-    if isinstance(error, aiohttp.ClientConnectorSSLError):
-        return f": {error.os_error.reason}" if isinstance(error.os_error, ssl.SSLError) else ""
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return f" with {error.status}"
-    if isinstance(error, OSError) and error.errno and error.errno in errno.errorcode:
-        return f": {os.strerror(error.errno)}"
-    return ""
+    except ShapeError as error:
+        raise Unreachable("malformed", str(error)) from None
 
 
 def _keepalive_socket(address: tuple[int, int, int, str, tuple[object, ...]]) -> socket.socket:

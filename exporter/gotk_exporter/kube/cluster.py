@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from gotk_exporter.clock import Clock
 from gotk_exporter.flux.kinds import Kind
 from gotk_exporter.kube.bounds import Backoff, Bounds
-from gotk_exporter.kube.client import ApiClient, ApiError, Resource, StatusError
+from gotk_exporter.kube.client import ApiClient, Resource
 from gotk_exporter.kube.discovery import Discovery, Served
+from gotk_exporter.kube.failures import ApiError, StatusError
 from gotk_exporter.kube.reflector import ObjectSink, Reflector
 from gotk_exporter.telemetry import ResourceState, ResourceTelemetry, Telemetry
 

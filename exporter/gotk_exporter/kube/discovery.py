@@ -17,7 +17,8 @@ from urllib.parse import quote
 import msgspec
 
 from gotk_exporter.flux.kinds import Kind
-from gotk_exporter.kube.client import Answer, ApiClient, ApiError, Resource, StatusError, Unreachable
+from gotk_exporter.kube.client import Answer, ApiClient, Resource
+from gotk_exporter.kube.failures import ApiError, StatusError, Unreachable
 
 _AGGREGATED = ",".join(
     f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList" for version in ("v2", "v2beta1")

@@ -10,15 +10,18 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NoReturn, Protocol
 
+import msgspec
+
 from gotk_exporter.clock import Clock
 from gotk_exporter.kube.bounds import Backoff, Bounds
-from gotk_exporter.kube.client import ApiError, Resource, StatusError, Unreachable
+from gotk_exporter.kube.client import Resource
+from gotk_exporter.kube.failures import ApiError, StatusError, Unreachable
 from gotk_exporter.kube.standing import Standing
-from gotk_exporter.kube.watch import Cursor, Effect, ListRequest, Signal, WatchRequest
+from gotk_exporter.kube.watch import CacheRequest, Cursor, Effect, ListRequest, Phase, Signal, WatchRequest
 from gotk_exporter.kube.wire import (
     Item,
     Page,
@@ -61,6 +64,10 @@ class ObjectSink(Protocol):
 class ListWatchClient(Protocol):
     """The part of ApiClient that a reflector needs."""
 
+    async def list_from_cache(
+        self, resource: Resource, namespace: str | None, take: Callable[[Sequence[msgspec.Raw]], None]
+    ) -> Page: ...
+
     async def list_page(self, resource: Resource, namespace: str | None, continue_token: str) -> Page: ...
 
     def watch(
@@ -94,7 +101,8 @@ class Reflector:
         self._bounds = bounds
         self._clock = clock
         self._chance = chance
-        self._cursor = Cursor()
+        # Where another version of the kind is served already, a cache that lags behind must not take its place.
+        self._cursor = Cursor(Phase.LISTING if len(sink) else Phase.STARTING)
         self._staged: Replacement | None = None
         self._reported: set[str] = set()
         place = f" in {namespace}" if namespace is not None else ""
@@ -120,23 +128,29 @@ class Reflector:
                 await self._clock.sleep(wait)
 
     async def _once(self) -> None:
-        """One page, or one watch to its end."""
+        """One listing from the server's cache, one page, or one watch to its end."""
         request = self._cursor.request
-        if isinstance(request, ListRequest):
-            await self._list_page(request)
-        else:
+        if isinstance(request, WatchRequest):
             await self._watch(request)
+        else:
+            await self._list(request)
 
-    async def _list_page(self, request: ListRequest) -> None:
-        page = await self._client.list_page(self._resource, self._namespace, request.continue_token)
+    async def _list(self, request: CacheRequest | ListRequest) -> None:
+        if isinstance(request, CacheRequest):
+            page = await self._client.list_from_cache(self._resource, self._namespace, self._stage)
+        else:
+            page = await self._client.list_page(self._resource, self._namespace, request.continue_token)
+        self._stage(page.items or ())
+        meta = page.metadata
+        self._advance(Signal.PAGE if meta.continue_ else Signal.LAST_PAGE, meta.resource_version, meta.continue_)
+
+    def _stage(self, objects: Iterable[msgspec.Raw]) -> None:
         now = self._contact()
         if self._staged is None:
             self._staged = self._sink.begin_replacement(self._resource.version)
-        for raw in page.items or ():
+        for raw in objects:
             with self._at_its_own_cost():
                 self._staged.add(identify(raw), now)
-        meta = page.metadata
-        self._advance(Signal.PAGE if meta.continue_ else Signal.LAST_PAGE, meta.resource_version, meta.continue_)
 
     async def _watch(self, request: WatchRequest) -> None:
         timeout = self._bounds.watch_timeout * (1 + self._chance.random())

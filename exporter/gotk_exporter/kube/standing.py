@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from gotk_exporter.kube.client import ApiError, StatusError, Unreachable
+from gotk_exporter.kube.failures import ApiError, StatusError, Unreachable
 from gotk_exporter.telemetry import ResourceState, ResourceTelemetry
 
 log = logging.getLogger(__name__)

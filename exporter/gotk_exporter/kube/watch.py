@@ -1,7 +1,9 @@
 """List and watch of one resource as a state table; performs no I/O and knows no time.
 
-The reflector asks ``Cursor.request`` what to do next, does it, and tells the cursor what came of it; the cursor answers
-with the effect on what is held. Back-off, timeouts and decoding belong to the reflector and the client.
+The first listing comes from the API server's memory, in one answer; later ones come by the page and are of the moment:
+what the server has in memory may lag behind what we have seen, and time must not go back. The reflector asks
+``Cursor.request`` what to do next, does it, and tells the cursor what came of it; the cursor answers with the effect on
+what is held. Back-off, timeouts and decoding belong to the reflector and the client.
 
 Reference: kubernetes.io, API concepts, "Efficient detection of changes" and "Retrieving large results sets in chunks".
 """
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 
 
 class Phase(enum.Enum):
+    STARTING = "listing for the first time"
     LISTING = "listing"
     WATCHING = "watching"
 
@@ -42,9 +45,17 @@ class Effect(enum.Enum):
     DELETE = "forget the object"
 
 
-_L, _W = Phase.LISTING, Phase.WATCHING
+_S, _L, _W = Phase.STARTING, Phase.LISTING, Phase.WATCHING
 
 TRANSITIONS: dict[tuple[Phase, Signal], tuple[Phase, Effect]] = {
+    # Without a cache in front of its storage a server answers by the page nevertheless.
+    (_S, Signal.PAGE): (_L, Effect.STAGE),
+    (_S, Signal.LAST_PAGE): (_W, Effect.COMMIT),
+    # One long answer has no place to go on from, and a proxy may not let it pass: whatever went wrong with it, from now
+    # on by the page.
+    (_S, Signal.EXPIRED): (_L, Effect.ABANDON),
+    (_S, Signal.REFUSED): (_L, Effect.ABANDON),
+    (_S, Signal.LOST): (_L, Effect.ABANDON),
     (_L, Signal.PAGE): (_L, Effect.STAGE),
     (_L, Signal.LAST_PAGE): (_W, Effect.COMMIT),
     # The continue token has expired: pages of two different moments must not be mixed, so from page 1.
@@ -66,7 +77,14 @@ TRANSITIONS: dict[tuple[Phase, Signal], tuple[Phase, Effect]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class CacheRequest:
+    """Everything at once, of any moment that the server has at hand."""
+
+
+@dataclass(frozen=True, slots=True)
 class ListRequest:
+    """A page of the newest listing, or of the one that the token belongs to."""
+
     continue_token: str
 
 
@@ -79,14 +97,16 @@ class WatchRequest:
 class Cursor:
     """Where a list and watch stands."""
 
-    phase: Phase = Phase.LISTING
+    phase: Phase = Phase.STARTING
     resource_version: str = ""
     """Of the last page or event; where the watch (re)starts."""
     continue_token: str = ""
 
     @property
-    def request(self) -> ListRequest | WatchRequest:
+    def request(self) -> CacheRequest | ListRequest | WatchRequest:
         """What to ask the API server next."""
+        if self.phase is Phase.STARTING:
+            return CacheRequest()
         if self.phase is Phase.LISTING:
             return ListRequest(self.continue_token)
         return WatchRequest(self.resource_version)
@@ -107,6 +127,6 @@ class Cursor:
             return Cursor(phase, resource_version or self.resource_version), effect
         if signal is Signal.PAGE:
             return Cursor(phase, resource_version, continue_token), effect
-        if signal is Signal.LOST:
+        if effect is Effect.NOTHING and phase is self.phase:
             return self, effect
-        return Cursor(), effect
+        return Cursor(phase), effect

@@ -87,6 +87,7 @@ class WatchLine:
 
 
 _page = msgspec.json.Decoder(Page)
+_list_meta = msgspec.json.Decoder(ListMeta)
 _watch_line = msgspec.json.Decoder(_WatchLine)
 _status = msgspec.json.Decoder(StatusObject)
 _item = msgspec.json.Decoder(_Item)
@@ -103,7 +104,7 @@ def decode_page(body: bytes) -> Page:
     try:
         page = _page.decode(body)
     except _REFUSALS:
-        document = _tolerant(body)
+        document = parse_document(body)
         items = document.pop("items", None) if isinstance(document, dict) else None
         if not isinstance(items, list):
             raise ShapeError("the answer to a list is no list") from None
@@ -114,13 +115,21 @@ def decode_page(body: bytes) -> Page:
     return page
 
 
+def decode_list_meta(raw: bytes) -> ListMeta:
+    """Raises ShapeError where a listing cannot have such metadata."""
+    try:
+        return _list_meta.decode(raw)
+    except _REFUSALS:
+        return _convert(parse_document(raw), ListMeta)
+
+
 def decode_watch_line(line: bytes) -> WatchLine:
     """Raises ShapeError where the line is no watch event."""
     try:
         decoded = _watch_line.decode(line)
         return WatchLine(decoded.type, decoded.object)
     except _REFUSALS:
-        document = _tolerant(line)
+        document = parse_document(line)
         if not isinstance(document, dict) or not isinstance(document.get("type"), str) or "object" not in document:
             raise ShapeError("a line of a watch is no event") from None
         return WatchLine(document["type"], json.dumps(document["object"]).encode())
@@ -139,7 +148,7 @@ def identify(raw: bytes | msgspec.Raw) -> Item:
     try:
         metadata = _item.decode(raw).metadata
     except _REFUSALS:
-        document = _tolerant(bytes(raw))
+        document = parse_document(bytes(raw))
         found = document.get("metadata") if isinstance(document, dict) else None
         if not isinstance(found, dict):
             raise ShapeError("an object has no metadata") from None
@@ -155,7 +164,8 @@ def resource_version_of(raw: bytes | msgspec.Raw) -> str:
         return ""
 
 
-def _tolerant(body: bytes) -> Any:
+def parse_document(body: bytes) -> Any:
+    """The JSON value, by the slower and more tolerant decoder. Raises ShapeError where it is none."""
     try:
         return parse_tolerantly(body)
     except ValueError:

@@ -13,7 +13,7 @@ from tests.peers.admin import AdminClient
 from tests.peers.manifests import CRDS, read_objects
 
 
-async def test_three_thousand_objects_arrive_in_six_pages(
+async def test_three_thousand_objects_arrive_in_one_answer_at_first(
     crds: None, admin: AdminClient, fleet: Fleet, follow: Follow
 ) -> None:
     await fleet.create(*range(3000))
@@ -23,7 +23,7 @@ async def test_three_thousand_objects_arrive_in_six_pages(
     await follower.equals(admin)
     assert len(follower.state()) == 3000
     await follower.eventually(lambda: follower.requests("watch", "Kustomization") > 0)
-    assert follower.requests("list", "Kustomization") == 6
+    assert follower.requests("list", "Kustomization") == 1
     assert follower.requests("watch", "Kustomization") == 1
     assert follower.samples("gotk_exporter_lists_total")[_resource("Kustomization")] == 1
 
@@ -151,15 +151,20 @@ async def test_two_namespaces_are_followed_with_a_role_in_each_and_no_cluster_wi
     assert follower.requests("list", outcome="403") == follower.requests("watch", outcome="403") == 0
 
 
-async def test_a_listing_whose_last_page_is_short_is_whole(
-    crds: None, admin: AdminClient, fleet: Fleet, follow: Follow
+async def test_a_listing_anew_comes_by_the_page_and_is_whole_with_a_short_last_one(
+    crds: None, admin: AdminClient, fleet: Fleet, follow: Follow, tap: Tap, server: ServerUnderTest
 ) -> None:
     await fleet.create(*range(7))
-
     follower = await follow(bounds=dataclasses.replace(FAST, page_objects=2))
+    await follower.equals(admin)
+
+    tap.leave()
+    await fleet.set_interval(6, 77)
+    await server.compact()
+    tap.come_back()
 
     await follower.equals(admin)
-    assert follower.requests("list", "Kustomization") == 4
+    assert follower.requests("list", "Kustomization", "200") == 1 + 4
 
 
 def _resource(kind: str) -> tuple[tuple[str, str], ...]:
