@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gotk_exporter.config import ConfigError, MetricsSettings, Settings, WatchSettings, parse
+from gotk_exporter.config import CheckpointSettings, ConfigError, MetricsSettings, Settings, WatchSettings, parse
 from gotk_exporter.flux.kinds import BY_NAME
 from gotk_exporter.metrics.families import OBJECT_FAMILIES, Profile
 
@@ -41,6 +41,7 @@ VALID = {
     "complete": Settings(
         WatchSettings(kinds=("Kustomization", "HelmRelease"), namespaces=("flux-system", "10", "no")),
         MetricsSettings(profile=Profile.FULL, allow=("gotk_re*", "gotk_suspend_status"), deny=("gotk_resource_info",)),
+        CheckpointSettings(namespace="flux-system", config_map="gotk-exporter.state"),
     ),
 }
 
@@ -64,7 +65,8 @@ def test_a_byte_order_mark_is_no_mistake() -> None:
 def test_an_error_reads_as_its_mistakes_line_by_line() -> None:
     with pytest.raises(ConfigError) as caught:
         parse("a: 1\nb: 2")
-    assert str(caught.value) == "a: unknown key; known: metrics, watch\nb: unknown key; known: metrics, watch"
+    unknown = "unknown key; known: checkpoint, metrics, watch"
+    assert str(caught.value) == f"a: {unknown}\nb: {unknown}"
 
 
 # Texts that are meant to hurt
@@ -76,19 +78,19 @@ HOSTILE: list[tuple[str, Callable[[], str], str]] = [
     (
         "a list in itself",
         lambda: "&a [*a]",
-        "the settings: must be a mapping with the keys metrics, watch, not a list",
+        "the settings: must be a mapping with the keys checkpoint, metrics, watch, not a list",
     ),
     ("a section in itself", lambda: "watch: &a {kinds: *a}", "watch.kinds: must be a list, not a mapping"),
     ("a list of itself", lambda: "watch: {kinds: &a [*a]}", "watch.kinds[0]: must be a name, not a list"),
     (
         "aliases that multiply",
         lambda: "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{f'*a{n - 1},' * 9}]\n" for n in range(1, 40)),
-        "a0: unknown key; known: metrics, watch",
+        "a0: unknown key; known: checkpoint, metrics, watch",
     ),
     (
         "merges that multiply",
         lambda: "a0: &a0 {x: y}\n" + "".join(f"a{n}: &a{n} {{<<: [{f'*a{n - 1},' * 9}]}}\n" for n in range(1, 40)),
-        "a0: unknown key; known: metrics, watch",
+        "a0: unknown key; known: checkpoint, metrics, watch",
     ),
     (
         "a version without end",

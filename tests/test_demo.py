@@ -84,7 +84,7 @@ async def test_an_incident_begins_and_the_exporter_sees_its_cause(demo: Start) -
     running = await demo("--speed", "60", "--scenario", "failing-root")
     await running.tells("failing-root: The root of a chain")
     await running.tells("commit pushed: payments/database")
-    await running.tells("gotk_reconcile_condition is False: Kustomization payments/database")
+    await running.tells("root cause: Kustomization payments/database, HealthCheckFailed")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -236,6 +236,47 @@ async def test_only_the_settings_families_are_served(
     assert f'watched_namespace="{namespace}"' in text
 
 
+async def test_a_failure_that_only_a_checkpoint_knows_survives_a_restart(
+    run: Start, kubeconfig: Path, admin: AdminClient, namespace: str, tmp_path: Path
+) -> None:
+    await admin.create(_kustomization("app", namespace, ready="True"))
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(f"checkpoint: {{namespace: {namespace}, configMap: state}}\n")
+
+    async def becomes(status: str) -> None:
+        condition = {"type": "Ready", "status": status, "reason": "Any", "lastTransitionTime": "2026-11-20T08:00:00Z"}
+        await admin.patch_status(KUSTOMIZE, "Kustomization", "app", {"conditions": [condition]}, namespace)
+
+    async def failing_since(exporter: Running) -> list[str]:
+        names = ("failing_since_timestamp_seconds", "failing_since_uncertainty_seconds")
+        _, text = await exporter.get("/metrics")
+        lines = [_sample(f"gotk_resource_{name}", "app", namespace) for name in names]
+        return [line for line in text.splitlines() if line.startswith(tuple(lines))]
+
+    first = await run(kubeconfig, "--config.file", str(settings))
+    await first.ready()
+    await becomes("False")
+    await first.shows(_sample("gotk_resource_failing_since_timestamp_seconds", "app", namespace))
+    await becomes("Unknown")
+    await first.shows(_sample("gotk_resource_progressing_since_timestamp_seconds", "app", namespace))
+    before = await failing_since(first)
+    assert len(before) == 2
+    assert before[1].endswith(" 0")
+    assert await first.end() == 0
+
+    second = await run(kubeconfig, "--config.file", str(settings))
+    await second.ready()
+    assert await failing_since(second) == before
+    assert any("remembered from before the restart" in line for line in second.lines)
+    assert await second.end() == 0
+    # Somebody else's content is no memory, and no reason not to start.
+    await admin.patch("v1", "ConfigMap", "state", {"binaryData": {"state": "bm90IG91cnM="}}, namespace)
+    third = await run(kubeconfig, "--config.file", str(settings))
+    await third.ready()
+    assert any("the checkpoint is ignored: it is not what gotk-exporter writes" in line for line in third.lines)
+    assert await failing_since(third) == []
+
+
 @pytest.mark.parametrize("version", ["2", "3"])
 async def test_a_real_prometheus_scrapes_it_without_a_warning(
     run: Start,

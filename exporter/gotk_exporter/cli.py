@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 DEFAULT_LISTEN_ADDRESS = ":8080"
 DEFAULT_DEMO_ADDRESS = "127.0.0.1:8080"
+INTERRUPTED = 130
+"""What a shell says of a process that Ctrl-C ended."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,6 +91,51 @@ def _demo(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _explain(arguments: argparse.Namespace) -> int:
+    words = arguments.object.split("/") + ([arguments.name] if arguments.name is not None else [])
+    if len(words) != 2 or not all(words):
+        arguments.refuse("name one object as KIND/NAME, e.g. ks/checkout, and its namespace with -n")
+    if arguments.exporter and (arguments.kubeconfig or arguments.context or arguments.config_file):
+        arguments.refuse("--exporter asks no cluster: --kubeconfig, --context and --config.file do not go with it")
+    settings = _settings(arguments.config_file)
+    from gotk_exporter.explain import ExplainOptions, explain, shown
+    from gotk_exporter.flux.question import BadQuestion, NoAnswer
+
+    logs.configure("error", "logfmt")
+    options = ExplainOptions(
+        words[0],
+        words[1],
+        arguments.namespace,
+        arguments.timeout,
+        arguments.kubeconfig,
+        arguments.context,
+        arguments.exporter,
+    )
+    try:
+        explained = asyncio.run(explain(options, settings, _progress if sys.stderr.isatty() else lambda text: None))
+    except NoAnswer as error:
+        _complain(str(error))
+        return 2 if isinstance(error, BadQuestion) else 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    _show(shown(explained, arguments.output, time.time()))
+    return 0 if explained.explanation.ready else 1
+
+
+def _progress(text: str) -> None:
+    """One line that replaces itself; empty at the end."""
+    print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def _show(text: str) -> None:
+    try:
+        # A terminal that knows no UTF-8 gets what it can show.
+        print(text.encode(sys.stdout.encoding, "replace").decode(sys.stdout.encoding), end="", flush=True)
+    except BrokenPipeError:
+        # The reader has seen enough, and Python would complain of it once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _check_config(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments.file)
     where = ", ".join(settings.watch.namespaces) or "all namespaces"
@@ -119,6 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(
         commands.add_parser("demo", help="a living cluster in this process, and its incidents", allow_abbrev=False)
     )
+    _add_explain(commands.add_parser("explain", help="why an object is not ready, and since when", allow_abbrev=False))
     check = commands.add_parser("check-config", help="check a settings file", allow_abbrev=False)
     check.add_argument("file", metavar="FILE")
     check.set_defaults(command=_check_config)
@@ -126,11 +176,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_run(run: argparse.ArgumentParser) -> None:
-    run.add_argument("--config.file", dest="config_file", metavar="FILE", help="settings (YAML); default: none")
-    run.add_argument(
-        "--kubeconfig", metavar="FILE", help="default: $KUBECONFIG, else the pod's service account, else ~/.kube/config"
-    )
-    run.add_argument("--context", metavar="NAME", help="context in the kubeconfig; default: its current one")
+    _add_cluster(run)
     run.add_argument(
         "--web.listen-address",
         dest="listen_address",
@@ -150,6 +196,15 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--log.level", dest="log_level", choices=logs.LEVELS, default="info", help="default info")
     run.add_argument("--log.format", dest="log_format", choices=logs.FORMATS, default="logfmt", help="default logfmt")
     run.set_defaults(command=_run)
+
+
+def _add_cluster(command: argparse.ArgumentParser) -> None:
+    """Which cluster, and what of it."""
+    command.add_argument("--config.file", dest="config_file", metavar="FILE", help="settings (YAML); default: none")
+    command.add_argument(
+        "--kubeconfig", metavar="FILE", help="default: $KUBECONFIG, else the pod's service account, else ~/.kube/config"
+    )
+    command.add_argument("--context", metavar="NAME", help="context in the kubeconfig; default: its current one")
 
 
 def _add_demo(demo: argparse.ArgumentParser) -> None:
@@ -173,6 +228,36 @@ def _add_demo(demo: argparse.ArgumentParser) -> None:
         "--for", dest="seconds", metavar="DURATION", type=_duration, help='end after e.g. "10m"; default: Ctrl-C'
     )
     demo.set_defaults(command=_demo)
+
+
+def _add_explain(explain: argparse.ArgumentParser) -> None:
+    explain.description = (
+        "Why is it not ready? Exit code 0: it is well; 1: it is not, or cannot be found; 2: bad usage."
+    )
+    explain.add_argument("object", metavar="KIND/NAME", help="e.g. ks/checkout; kinds as kubectl takes them")
+    explain.add_argument("name", metavar="NAME", nargs="?", help="where they are written as two words")
+    explain.add_argument(
+        "-n",
+        "--namespace",
+        metavar="NAMESPACE",
+        help="default: the context's, else the only one that has such an object",
+    )
+    _add_cluster(explain)
+    explain.add_argument(
+        "--exporter", metavar="URL", type=_url, help="ask a running exporter, which shows no messages, and no cluster"
+    )
+    explain.add_argument("-o", "--output", choices=("text", "json"), default="text", help="default text")
+    explain.add_argument(
+        "--timeout", metavar="DURATION", type=_duration, default="30s", help="for all of it; default 30s"
+    )
+    explain.set_defaults(command=_explain, refuse=explain.error)
+
+
+def _url(text: str) -> str:
+    url = text if "://" in text else f"http://{text}"
+    if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", url):
+        raise argparse.ArgumentTypeError("it is no address of an exporter; write e.g. http://127.0.0.1:8080")
+    return url
 
 
 def _speed(text: str) -> float:

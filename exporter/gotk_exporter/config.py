@@ -20,6 +20,7 @@ from gotk_exporter.metrics.families import EXPORTER_FAMILIES, OBJECT_FAMILIES, P
 
 _T = TypeVar("_T")
 
+_OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -51,9 +52,24 @@ class MetricsSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointSettings:
+    """Both or none: without them nothing is kept across a restart that the objects cannot tell themselves."""
+
+    namespace: str = ""
+    """Namespace of the ConfigMap. Default: no checkpoint is kept."""
+    config_map: str = ""
+    """Name of the ConfigMap; it is made where it does not exist. Default: no checkpoint is kept."""
+
+    @property
+    def kept(self) -> bool:
+        return bool(self.config_map)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     watch: WatchSettings = field(default_factory=WatchSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
 
 
 def parse(text: str) -> Settings:
@@ -90,8 +106,10 @@ class _Reader:
         self.mistakes: list[str] = []
 
     def settings(self, document: yaml.Node | None) -> Settings:
-        top = self._mapping("", document, {"watch", "metrics"})
-        return Settings(self._watch(top.get("watch")), self._metrics(top.get("metrics")))
+        top = self._mapping("", document, {"watch", "metrics", "checkpoint"})
+        return Settings(
+            self._watch(top.get("watch")), self._metrics(top.get("metrics")), self._checkpoint(top.get("checkpoint"))
+        )
 
     def _watch(self, section: yaml.Node | None) -> WatchSettings:
         values = self._mapping("watch", section, {"kinds", "namespaces"})
@@ -107,6 +125,21 @@ class _Reader:
             self._list("metrics.allow", values.get("allow"), self._family),
             self._list("metrics.deny", values.get("deny"), self._family),
         )
+
+    def _checkpoint(self, section: yaml.Node | None) -> CheckpointSettings:
+        values = self._mapping("checkpoint", section, {"namespace", "configMap"})
+        namespace = self._one("checkpoint.namespace", values.get("namespace"), self._namespace)
+        config_map = self._one("checkpoint.configMap", values.get("configMap"), self._config_map)
+        for key, other in (("namespace", "configMap"), ("configMap", "namespace")):
+            if _is_absent(values.get(key)) and not _is_absent(values.get(other)):
+                self._mistake(f"checkpoint.{key}", f"is missing; a checkpoint needs it beside {other}")
+        return CheckpointSettings(namespace, config_map)
+
+    def _one(self, path: str, node: yaml.Node | None, read: Callable[[str, str], str | None]) -> str:
+        if node is None or _is_absent(node):
+            return ""
+        text = self._string(path, node)
+        return (read(path, text) if text is not None else None) or ""
 
     def _mapping(self, path: str, node: yaml.Node | None, known: Collection[str]) -> dict[str, yaml.Node]:
         if _is_absent(node):
@@ -176,6 +209,16 @@ class _Reader:
         )
         return None
 
+    def _config_map(self, place: str, text: str) -> str | None:
+        if _OBJECT_NAME.fullmatch(text) and len(text) <= 253:
+            return text
+        self._mistake(
+            place,
+            f"{_quoted(text)} cannot be the name of a ConfigMap; "
+            "names have at most 253 lower-case letters, digits, hyphens and dots",
+        )
+        return None
+
     def _family(self, place: str, text: str) -> str | None:
         if any(matches_any(family, [text]) for family in OBJECT_FAMILIES):
             return text
@@ -183,7 +226,8 @@ class _Reader:
             self._mistake(place, f"{_quoted(text)} is the exporter's own health and always served; take it out")
         else:
             names = [family.name for family in OBJECT_FAMILIES]
-            self._mistake(place, f"{_quoted(text)} names no metric family; {_suggestion(text, names)}")
+            remedy = _suggestion(text, names, f"README.md lists all {len(names)}")
+            self._mistake(place, f"{_quoted(text)} names no metric family; {remedy}")
         return None
 
     def _profile(self, place: str, node: yaml.Node | None) -> Profile:
@@ -216,11 +260,11 @@ def _is_absent(node: yaml.Node | None) -> bool:
     return node is None or node.tag == _NULL
 
 
-def _suggestion(text: str, known: Collection[str]) -> str:
-    """The nearest known word, or all of them where none is near."""
+def _suggestion(text: str, known: Collection[str], otherwise: str | None = None) -> str:
+    """The nearest known word; where none is near ``otherwise``, or all of them."""
     lower = {name.lower(): name for name in known}
     near = difflib.get_close_matches(text[:_SHOWN_CHARS].lower(), lower, n=1)
-    return f'did you mean "{lower[near[0]]}"?' if near else f"known: {_names(known)}"
+    return f'did you mean "{lower[near[0]]}"?' if near else otherwise or f"known: {_names(known)}"
 
 
 def _names(known: Collection[str]) -> str:

@@ -12,16 +12,17 @@ import json
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Set
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 
 from gotk_exporter.app import Exporter
 from gotk_exporter.clock import SystemClock
 from gotk_exporter.config import Settings
+from gotk_exporter.flux.blame import PASSING
+from gotk_exporter.flux.references import Key
 from gotk_exporter.kube.bounds import Bounds
 from gotk_exporter.kube.credentials import Kubeconfig
-from gotk_exporter.metrics.families import RECONCILE_CONDITION
 from gotk_exporter.simulator.apiserver import ApiServer
 from gotk_exporter.simulator.fleet.incidents import STORY, begin_story, incidents
 from gotk_exporter.simulator.fleet.platform import Living, Platform, new_platform
@@ -34,7 +35,7 @@ STORY_MINUTES = 75.0
 """After which it is told again; every incident has passed by then. Both are minutes of the story."""
 LOOK_SECONDS = 1.0
 """How often what the exporter serves is looked at, to tell what changed."""
-NAMES_IN_A_LINE = 3
+LINES_AT_ONCE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ async def demo(options: DemoOptions, tell: Callable[[str], None] = print) -> Non
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     living = new_platform(time.time(), speed=options.speed)
-    causes = _causes(living.platform, options.scenario)
+    _check(living.platform, options.scenario)
     bounds, clock = Bounds().divided(options.speed), SystemClock()
     with tempfile.TemporaryDirectory(prefix="gotk-exporter-demo-") as directory:
         async with ApiServer(living.storage) as server:
@@ -80,7 +81,7 @@ async def demo(options: DemoOptions, tell: Callable[[str], None] = print) -> Non
                 if options.seconds is not None:
                     loop.call_later(options.seconds, stop.set)
 
-            async with _together(living.fleet.live(), _tell_of_changes(exporter, causes, tell)):
+            async with _together(living.fleet.live(), _tell_of_changes(exporter, tell)):
                 await exporter.run(options.listen_address, stop, on_listening)
 
 
@@ -102,13 +103,10 @@ async def _together(*companions: Coroutine[None, None, None]) -> AsyncIterator[N
             raise result
 
 
-def _causes(platform: Platform, scenario: str | None) -> Set[str]:
-    """The objects that are to blame in what will be told. Raises UnknownScenario."""
+def _check(platform: Platform, scenario: str | None) -> None:
     known = incidents(platform)
     if scenario is not None and scenario not in known:
         raise UnknownScenario(f'"{scenario}" is no scenario; known: {", ".join(known)}')
-    keys = [incident.cause for name, incident in known.items() if scenario in (None, name)]
-    return {f"{key.kind} {key.namespace}/{key.name}" for key in keys if key is not None}
 
 
 def _begin(platform: Platform, scenario: str | None, tell: Callable[[str], None]) -> None:
@@ -117,30 +115,39 @@ def _begin(platform: Platform, scenario: str | None, tell: Callable[[str], None]
     platform.fleet.schedule.after(platform.seconds(60 * STORY_MINUTES), lambda: _begin(platform, scenario, tell))
 
 
-async def _tell_of_changes(exporter: Exporter, causes: Set[str], tell: Callable[[str], None]) -> None:
-    """A line when what the exporter serves of some objects changes from or to False; ``causes`` are named first."""
-    before: frozenset[str] = frozenset()
+async def _tell_of_changes(exporter: Exporter, tell: Callable[[str], None]) -> None:
+    """A line when the exporter finds a root cause, or that one is none any more."""
+    before: dict[Key, str] = {}
     while True:
         await asyncio.sleep(LOOK_SECONDS)
-        failing = frozenset(_failing(exporter))
-        for names, word in ((failing - before, "False"), (before - failing, "no longer False")):
-            if names:
-                ordered = sorted(names, key=lambda name: (name not in causes, name))
-                shown = ", ".join(ordered[:NAMES_IN_A_LINE])
-                more = f" and {len(names) - NAMES_IN_A_LINE} more" if len(names) > NAMES_IN_A_LINE else ""
-                tell(f"{_now()}    gotk_reconcile_condition is {word}: {shown}{more}")
-        before = failing
+        causes = _root_causes(exporter)
+        found = [f"root cause: {_named(key)}, {causes[key]}" for key in sorted(causes.keys() - before.keys())]
+        gone = [f"no longer one: {_named(key)}" for key in sorted(before.keys() - causes.keys())]
+        for lines in (found, gone):
+            for line in lines[:LINES_AT_ONCE]:
+                tell(f"{_now()}    {line}")
+            if len(lines) > LINES_AT_ONCE:
+                tell(f"{_now()}    and {len(lines) - LINES_AT_ONCE} more")
+        before = causes
 
 
-def _failing(exporter: Exporter) -> Iterator[str]:
-    """Objects whose verdict is False, as the page has them."""
-    snapshot = exporter.store.snapshot()
-    position = snapshot.families.index(RECONCILE_CONDITION)
-    for line in b"".join(lines[position] for lines in snapshot.entries).decode().splitlines():
-        if line.endswith('status="False"} 1'):
-            labels = dict(pair.split("=", 1) for pair in line[line.index("{") + 1 : line.index("}")].split(","))
-            kind, namespace, name = (labels[label].strip('"') for label in ("kind", "namespace", "name"))
-            yield f"{kind} {namespace}/{name}"
+def _root_causes(exporter: Exporter) -> dict[Key, str]:
+    """Why each object is a root cause, and how many it blocks; what is only on its way is none to tell of."""
+    graph = exporter.causes.graph
+    answers = {key: graph.answer(key) for key in graph.roots()}
+    return {
+        key: answer.root_reason + _waiting(answer.blocked)
+        for key, answer in answers.items()
+        if answer.root_reason not in PASSING
+    }
+
+
+def _waiting(count: int) -> str:
+    return f"; {count} more {'waits' if count == 1 else 'wait'} for it" if count else ""
+
+
+def _named(key: Key) -> str:
+    return f"{key.kind} {key.namespace}/{key.name}"
 
 
 def _introduce(
@@ -151,6 +158,7 @@ def _introduce(
     tell(f"  metrics      {base}/metrics")
     tell(f"  ready?       {base}/-/ready")
     tell(f"  the cluster  kubectl --kubeconfig {kubeconfig} get kustomizations -A --watch")
+    tell(f"  why?         gotk-exporter explain ks/api -n payments --exporter {base}")
     tell("Ctrl-C ends it. What happens:")
 
 

@@ -58,6 +58,10 @@ class Telemetry:
         self.decode_failures = self._counter(f.DECODE_FAILURES)
         self.discovery_last_success = self._gauge(f.DISCOVERY_LAST_SUCCESS)
         self.discovery_failures = self._counter(f.DISCOVERY_FAILURES)
+        self.checkpoint_last_success = self._gauge(f.CHECKPOINT_LAST_SUCCESS)
+        self.checkpoint_objects = self._gauge(f.CHECKPOINT_OBJECTS)
+        self.checkpoint_left_out = self._gauge(f.CHECKPOINT_LEFT_OUT)
+        self.checkpoint_failures = self._counter(f.CHECKPOINT_FAILURES)
         self.scrape_render = self._gauge(f.SCRAPE_RENDER)
         self.scrape_body = self._gauge(f.SCRAPE_BODY)
         self._api_requests = self._counter(f.API_REQUESTS)
@@ -102,6 +106,8 @@ class ResourceTelemetry:
         self._telemetry = telemetry
         self._labels = (kind, namespace)
         self.state = ResourceState.SYNCING
+        self._last_contact: Gauge | None = None
+        """Looked up once: it is set with every event."""
         telemetry.lists.labels(*self._labels)
         telemetry.watches.labels(*self._labels)
         for event_type in _EVENT_TYPES:
@@ -114,7 +120,9 @@ class ResourceTelemetry:
 
     def contact(self, at: float) -> None:
         """The API server sent something about this kind at this Unix time."""
-        self._telemetry.resource_last_contact.labels(*self._labels).set(at)
+        if self._last_contact is None:
+            self._last_contact = self._telemetry.resource_last_contact.labels(*self._labels)
+        self._last_contact.set(at)
 
     def listed(self) -> None:
         self._telemetry.lists.labels(*self._labels).inc()

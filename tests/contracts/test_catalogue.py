@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 
+from gotk_exporter.flux.causes import Causes
 from gotk_exporter.flux.collector import Collector
 from gotk_exporter.flux.kinds import KINDS, Kind
+from gotk_exporter.flux.verdicts import Seen
 from gotk_exporter.metrics import families as f
 from gotk_exporter.metrics.exposition import Format
 from gotk_exporter.metrics.families import EXPORTER_FAMILIES, OBJECT_FAMILIES, Family, Profile, select
 from gotk_exporter.metrics.store import Store
+from tests.flux.examples import EXAMPLES, NOW, Example, json_bytes, render
 from tests.metrics.pages import promtool_check, series_of
 from tests.test_telemetry import busy_telemetry
 
@@ -106,10 +109,18 @@ def optional_labels(kind: Kind) -> set[str]:
     return {label for label, there in (("suspended", suspendable), ("ready", judged)) if not there}
 
 
+@pytest.mark.parametrize("example", EXAMPLES, ids=repr)
+def test_samples_of_an_example_have_exactly_the_catalogues_labels(example: Example) -> None:
+    labels_of = {family.name: family.labels for family in OBJECT_FAMILIES if family is not f.RESOURCE_INFO}
+    text, _ = render(example.object, example.kind)
+    for name, labels, _ in series_of(text, Format.TEXT):
+        if name in labels_of:
+            assert tuple(labels) == labels_of[name]
+
+
 @pytest.mark.parametrize("family", OBJECT_FAMILIES, ids=lambda family: family.name)
-def test_family_is_rendered_for_some_kind(family: Family) -> None:
-    names = {name for kind in KINDS for name, _, _ in series_of(rendered_page(kind), Format.TEXT)}
-    assert family.name in names
+def test_family_is_rendered_for_some_example(family: Family) -> None:
+    assert any(f"{family.name}{{" in example.expected for example in EXAMPLES)
 
 
 @EACH_KIND
@@ -123,8 +134,18 @@ def test_healthy_object_costs_at_most_ten_series_in_the_minimal_profile(kind: Ki
     assert 1 <= len(series_of(rendered_page(kind, Profile.MINIMAL), Format.TEXT)) <= MAX_MINIMAL_SERIES
 
 
+HEALTHY = [example for example in EXAMPLES if 'status="False"} 1' not in example.expected.partition("gotk_suspend")[0]]
+
+
+@pytest.mark.parametrize("example", HEALTHY, ids=repr)
+def test_example_that_does_not_fail_costs_at_most_ten_series_in_the_minimal_profile(example: Example) -> None:
+    """Also while it runs, is suspended or terminates."""
+    text, _ = render(example.object, example.kind, profile=Profile.MINIMAL)
+    assert 1 <= len(series_of(text, Format.TEXT)) <= MAX_MINIMAL_SERIES
+
+
 def test_every_info_sample_is_1() -> None:
-    page = busy_telemetry().render(Format.TEXT).decode() + "".join(rendered_page(kind) for kind in KINDS)
+    page = busy_telemetry().render(Format.TEXT).decode() + served(everything())
     values = [value for name, _, value in series_of(page, Format.TEXT) if name.endswith("_info")]
     assert set(values) == {1}
     assert len(values) > len(KINDS)
@@ -132,10 +153,7 @@ def test_every_info_sample_is_1() -> None:
 
 @pytest.mark.parametrize("promtool", ["promtool-2", "promtool-3"])
 def test_promtool_finds_nothing_against_the_conventions(promtool: str, require_peer: Callable[[str], Path]) -> None:
-    store = Store(OBJECT_FAMILIES)
-    for kind in KINDS:
-        collect(store, kind)
-    page = served(store) + busy_telemetry().render(Format.TEXT).decode()
+    page = served(everything()) + busy_telemetry().render(Format.TEXT).decode()
     assert {name for name, _, _ in series_of(page, Format.TEXT)} >= {family.name for family in FAMILIES}
     assert promtool_check(require_peer(promtool), page) == (0, "")
 
@@ -145,6 +163,20 @@ def rendered_page(kind: Kind, profile: Profile = Profile.FULL) -> str:
     store = Store(select(profile))
     collect(store, kind)
     return served(store)
+
+
+def everything() -> Store:
+    """All examples in one cluster, under names of their own."""
+    store = Store(OBJECT_FAMILIES)
+    causes = Causes(store)
+    listings = {kind.name: Collector(kind, None, store, causes).begin_replacement("v1") for kind in KINDS}
+    for example in EXAMPLES:
+        name = example.name.partition("/")[2]
+        raw = json_bytes(example.changed("metadata", "name", to=name))
+        assert not listings[example.kind].add(f"examples/{name}", name, "1", raw, Seen(NOW))
+    for listing in listings.values():
+        listing.commit()
+    return store
 
 
 def served(store: Store) -> str:
@@ -172,7 +204,7 @@ def collect(store: Store, kind: Kind) -> None:
     if kind.suspend_annotation is not None:
         obj["metadata"]["annotations"] = {kind.suspend_annotation: "enabled"}
     replacement = Collector(kind, kind.name, store).begin_replacement("v1")
-    assert not replacement.add("apps/example", "1", "2", json.dumps(obj).encode(), 0.0)
+    assert not replacement.add("apps/example", "1", "2", json.dumps(obj).encode(), Seen(NOW))
     replacement.commit()
 
 

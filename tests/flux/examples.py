@@ -1,6 +1,7 @@
-"""One realistic object per kind and shape, with the text that it becomes; and the way from the one to the other.
+"""Objects as their controllers write them, with the text that each becomes; and the way from the one to the other.
 
-A file in tests/data/kinds holds two YAML documents: the object, and its lines in the profile full.
+A file tests/data/objects/<Kind>/<case>.yaml says in a comment what is the matter, and holds two YAML documents: the
+object, and its lines in the profile full.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ from typing import Any
 
 import yaml
 
+from gotk_exporter.flux.causes import Causes
 from gotk_exporter.flux.collector import Collector
-from gotk_exporter.flux.kinds import BY_NAME
+from gotk_exporter.flux.kinds import BY_NAME, KINDS
 from gotk_exporter.flux.objects import Defect
+from gotk_exporter.flux.verdicts import Seen
 from gotk_exporter.metrics.exposition import Format
 from gotk_exporter.metrics.families import Profile, select
 from gotk_exporter.metrics.store import Store
 
-DIRECTORY = Path(__file__).parents[1] / "data" / "kinds"
+DIRECTORY = Path(__file__).parents[1] / "data" / "objects"
+NOW = 1_795_165_200.0
+"""2026-11-20T09:00:00Z: when the objects are first looked at, after all that happens in them."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class Example:
     name: str
     object: dict[str, Any]
     expected: str
+    comment: str
 
     def __repr__(self) -> str:
         return self.name
@@ -51,22 +57,34 @@ class Example:
 
 
 def _load(path: Path) -> Example:
-    document, expected = yaml.safe_load_all(path.read_text(encoding="utf-8"))
-    return Example(path.stem, document, expected)
+    text = path.read_text(encoding="utf-8")
+    document, expected = yaml.safe_load_all(text)
+    return Example(f"{path.parent.name}/{path.stem}", document, expected, text[: text.index("\napiVersion:")])
 
 
-EXAMPLES = tuple(_load(path) for path in sorted(DIRECTORY.glob("*.yaml")))
-BY_STEM = {example.name: example for example in EXAMPLES}
+EXAMPLES = tuple(_load(path) for path in sorted(DIRECTORY.glob("*/*.yaml")))
+EXAMPLE = {example.name: example for example in EXAMPLES}
+"""By kind and case: "Kustomization/well"."""
 
 
-def render(document: dict[str, Any] | bytes, kind: str, version: str = "v1") -> tuple[str, tuple[Defect, ...]]:
-    """The object's lines in the profile full, without HELP and TYPE, as a scrape sees them; and what was unreadable."""
-    store = Store(select(Profile.FULL))
+def render(
+    document: dict[str, Any] | bytes, kind: str, version: str = "v1", profile: Profile = Profile.FULL
+) -> tuple[str, tuple[Defect, ...]]:
+    """What a scrape shows, without HELP and TYPE, of a cluster in which all kinds are followed and this is the only
+    object; and what was unreadable in it."""
+    store = Store(select(profile))
+    causes = Causes(store)
+    for row in KINDS:
+        causes.mark_listed(row.name, None)
     raw = document if isinstance(document, bytes) else json.dumps(document).encode()
-    listing = Collector(BY_NAME[kind], "scope", store).begin_replacement(version)
-    defects = listing.add("namespace/name", "uid", "1", raw, 0.0)
+    listing = Collector(BY_NAME[kind], None, store, causes).begin_replacement(version)
+    defects = listing.add("namespace/name", "uid", "1", raw, Seen(NOW))
     listing.commit()
     return text_of(store), tuple(defects)
+
+
+def json_bytes(document: dict[str, Any]) -> bytes:
+    return json.dumps(document).encode()
 
 
 def text_of(store: Store) -> str:
@@ -78,6 +96,11 @@ def text_of(store: Store) -> str:
 def lines_of(text: str) -> list[str]:
     """With their ends. splitlines() would also split where Python alone sees the end of a line, as in some labels."""
     return [f"{line}\n" for line in text.split("\n")[:-1]]
+
+
+def sorted_lines(text: str) -> list[str]:
+    """What a page says, whatever the order in which it says it: the graph keeps none."""
+    return sorted(lines_of(text))
 
 
 def by_family(text: str) -> dict[str, str]:

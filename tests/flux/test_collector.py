@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gotk_exporter.flux.collector import Collector, Replacement
 from gotk_exporter.flux.kinds import BY_NAME
+from gotk_exporter.flux.verdicts import Seen
 from gotk_exporter.metrics.families import Profile, select
 from gotk_exporter.metrics.store import Store
 from tests.flux.examples import text_of
@@ -134,7 +135,7 @@ class Listing(RuleBasedStateMachine):
         if name not in self.cluster:
             return
         news = self.hear(name, self.verdicts)
-        defects = self.collector.upsert(f"b/{name}", self.cluster[name].raw(name), 0.0)
+        defects = self.collector.upsert(f"b/{name}", self.cluster[name].raw(name), Seen.live(0.0))
         assert {defect.field for defect in defects} == news
         self.known[name] = dataclasses.replace(self.cluster[name])
 
@@ -172,7 +173,7 @@ class Listing(RuleBasedStateMachine):
     def add_all(self, listing: Replacement, unchanged: set[str], verdicts: dict[str, str]) -> None:
         for name, current in self.cluster.items():
             news = set() if name in unchanged else self.hear(name, verdicts)
-            defects = listing.add(f"b/{name}", current.uid, current.version, current.raw(name), 0.0)
+            defects = listing.add(f"b/{name}", current.uid, current.version, current.raw(name), Seen.live(0.0))
             assert {defect.field for defect in defects} == news
 
     @rule()
@@ -205,7 +206,7 @@ def list_objects(collector: Collector, api_version: str, *objects: tuple[str, st
     defects = [
         defect.field
         for name, uid, version, raw in objects
-        for defect in listing.add(f"b/{name}", uid, version, raw, 0.0)
+        for defect in listing.add(f"b/{name}", uid, version, raw, Seen.live(0.0))
     ]
     listing.commit()
     return defects
@@ -259,7 +260,7 @@ def test_nothing_of_a_listing_is_seen_before_it_is_complete() -> None:
     before = text_of(store)
 
     listing = listed.begin_replacement("v1")
-    listing.add("b/c", "uid-2", "2", raw_object("c", "uid-2", "2", "True"), 0.0)
+    listing.add("b/c", "uid-2", "2", raw_object("c", "uid-2", "2", "True"), Seen.live(0.0))
     assert text_of(store) == before
     listing.commit()
 
@@ -268,7 +269,7 @@ def test_nothing_of_a_listing_is_seen_before_it_is_complete() -> None:
 
 def test_a_late_deletion_does_not_take_the_object_that_has_the_name_now() -> None:
     listed, store = collector()
-    listed.upsert("b/a", raw_object("a", "new", "2", "True"), 0.0)
+    listed.upsert("b/a", raw_object("a", "new", "2", "True"), Seen.live(0.0))
     listed.delete("b/a", "old")
     assert shown(store).keys() == {"a"}
     listed.delete("b/a", "new")
@@ -279,7 +280,7 @@ def test_a_late_deletion_does_not_take_the_object_that_has_the_name_now() -> Non
 def test_a_defect_is_told_once_and_again_after_it_was_mended() -> None:
     listed, _ = collector()
     broken, other, whole = (raw_object("a", "uid", "1", interval=text) for text in ("soon", "later", "5m"))
-    told = [[it.field for it in listed.upsert("b/a", raw, 0.0)] for raw in (broken, other, whole, broken)]
+    told = [[it.field for it in listed.upsert("b/a", raw, Seen.live(0.0))] for raw in (broken, other, whole, broken)]
     assert told == [["spec.interval"], [], [], ["spec.interval"]]
 
 
@@ -293,15 +294,15 @@ def test_a_defect_is_told_of_each_object() -> None:
     )
     assert defects == ["spec.interval", "spec.interval"]
     # Another object under the same name is another object.
-    assert [it.field for it in listed.upsert("b/a", raw_object("a", "uid-3", "3", interval="soon"), 0.0)] == [
-        "spec.interval"
-    ]
+    assert [
+        it.field for it in listed.upsert("b/a", raw_object("a", "uid-3", "3", interval="soon"), Seen.live(0.0))
+    ] == ["spec.interval"]
 
 
 def test_a_listing_that_was_given_up_tells_its_defects_and_the_next_one_does_not_repeat_them() -> None:
     listed, _ = collector()
     broken = raw_object("a", "uid", "1", interval="soon")
-    assert listed.begin_replacement("v1").add("b/a", "uid", "1", broken, 0.0) != []
+    assert listed.begin_replacement("v1").add("b/a", "uid", "1", broken, Seen.live(0.0)) != []
     assert list_objects(listed, "v1", ("a", "uid", "1", broken)) == []
 
 
@@ -312,4 +313,4 @@ def test_an_object_that_came_back_is_told_of_again() -> None:
     assert list_objects(listed, "v1") == []
     assert list_objects(listed, "v1", broken) == ["spec.interval"]
     listed.delete("b/a", "uid")
-    assert [it.field for it in listed.upsert("b/a", broken[3], 0.0)] == ["spec.interval"]
+    assert [it.field for it in listed.upsert("b/a", broken[3], Seen.live(0.0))] == ["spec.interval"]

@@ -13,11 +13,13 @@ import pytest
 import yaml
 
 from gotk_exporter.flux.durations import parse_duration
-from gotk_exporter.flux.kinds import BY_NAME, KINDS, Kind, Reconciled
-from gotk_exporter.flux.objects import FluxObject
-from gotk_exporter.flux.samples import SAMPLES
+from gotk_exporter.flux.kinds import BY_NAME, KINDS, Case, Kind, Past, Reconciled
+from gotk_exporter.flux.objects import FluxObject, decode
+from gotk_exporter.flux.readiness import Sign, case_of, observe
+from gotk_exporter.flux.samples import CAUSE_SAMPLES, SAMPLES
+from gotk_exporter.flux.verdicts import Seen
 from gotk_exporter.metrics.families import OBJECT_FAMILIES
-from tests.flux.examples import EXAMPLES
+from tests.flux.examples import EXAMPLES, NOW, Example, json_bytes
 
 # What Flux 2.9, flux-operator, tofu-controller and Flagger have.
 EXISTING = {
@@ -63,14 +65,82 @@ def test_a_kind_is_named_as_rbac_and_kubectl_name_it() -> None:
     assert BY_NAME["Canary"].resource == "canaries.flagger.app"
 
 
+# The examples
+
+
+def examples_of(kind: Kind) -> list[Example]:
+    return [example for example in EXAMPLES if example.kind == kind.name]
+
+
+def decoded(example: Example) -> FluxObject:
+    obj, defects = decode(json_bytes(example.object))
+    assert defects == ()
+    return obj
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_every_kind_has_an_example(kind: Kind) -> None:
-    groups = {example.object["apiVersion"].partition("/")[0] for example in EXAMPLES if example.kind == kind.name}
-    assert groups == {kind.group}
+def test_every_kind_has_three_examples_or_more(kind: Kind) -> None:
+    examples = examples_of(kind)
+    assert len(examples) >= 3
+    assert {example.object["apiVersion"].partition("/")[0] for example in examples} == {kind.group}
+    assert {example.name.partition("/")[0] for example in examples} == {kind.name}
+
+
+@pytest.mark.parametrize(
+    ("kind", "case"), [(kind, case) for kind in KINDS for case in kind.cases], ids=lambda row: getattr(row, "name", "")
+)
+def test_every_case_of_the_table_has_an_example(kind: Kind, case: Case) -> None:
+    assert any(case_of(kind, decoded(example)) is case for example in examples_of(kind)), case
+
+
+def test_every_alternative_of_a_text_has_an_example() -> None:
+    """Words of a controller that nobody has written down are words that nobody has looked at."""
+    messages = {condition["message"] for example in EXAMPLES for condition in conditions_of(example)}
+    for text in (
+        "path not found",
+        "failed to ",
+        "Source artifact not found, retrying in 30s",
+        "Source is not ready, artifact not found",
+        "Source not ready: artifact not found. Retrying in 30s",
+        "HelmChart 'cache/cache-redis' is not ready",
+        "get sources failed: source ",
+    ):
+        assert any(text in message for message in messages), text
+
+
+def conditions_of(example: Example) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (example.object.get("status") or {}).get("conditions") or []
+    return found
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.phases], ids=lambda kind: kind.name)
+def test_every_phase_of_the_table_has_an_example(kind: Kind) -> None:
+    assert {example.object["status"]["phase"] for example in examples_of(kind)} == kind.phases.keys()
+
+
+def signs_of(kinds: list[Kind]) -> set[Sign]:
+    observations = (observe(kind, decoded(example), Seen(NOW)) for kind in kinds for example in examples_of(kind))
+    return {observation.sign for observation in observations if observation is not None}
+
+
+def test_every_sign_has_an_example() -> None:
+    assert signs_of(list(KINDS)) == set(Sign)
+
+
+@pytest.mark.parametrize("past", [past for past in Past if past is not Past.NONE], ids=lambda past: past.name)
+def test_every_way_of_keeping_a_past_is_asked_between_runs_and_within_one(past: Past) -> None:
+    kinds = [kind for kind in KINDS if kind.past is past]
+    assert {Sign.FAILED, Sign.RUNS, Sign.RESTS} <= signs_of(kinds)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=repr)
+def test_an_example_says_what_is_the_matter(example: Example) -> None:
+    assert example.comment.startswith("# ")
+    assert example.comment.endswith(".")
 
 
 def test_every_family_has_samples_and_every_sample_a_family() -> None:
-    assert SAMPLES.keys() == {family.name for family in OBJECT_FAMILIES}
+    assert SAMPLES.keys() | CAUSE_SAMPLES.keys() == {family.name for family in OBJECT_FAMILIES}
 
 
 def test_what_nothing_reconciles_has_no_periods() -> None:
@@ -139,6 +209,14 @@ class TestRealCustomResourceDefinitions:
     def test_have_conditions_where_the_table_expects_a_verdict(self, kind: Kind, schema: dict[str, Any]) -> None:
         assert kind.reconciled is Reconciled.IF_CONDITIONS or find(schema, ["status", "conditions"])
 
+    def test_have_each_field_that_an_example_has(self, kind: Kind, crd: dict[str, Any], schema: dict[str, Any]) -> None:
+        (stored,) = [version["name"] for version in crd["spec"]["versions"] if version["storage"]]
+        current = [example for example in examples_of(kind) if example.version == stored]
+        assert current
+        for example in current:
+            for part in ("spec", "status"):
+                assert list(unknown(example.object.get(part), find(schema, [part]) or {}, part)) == [], example.name
+
     def test_give_each_field_the_type_that_we_decode(self, kind: Kind, schema: dict[str, Any]) -> None:
         # Else every object of the kind would be reported as malformed.
         assert list(mismatches(FluxObject, schema, "")) == []
@@ -186,6 +264,20 @@ def find(schema: dict[str, Any], steps: list[str]) -> dict[str, Any] | None:
             return None
         schema = found
     return schema
+
+
+def unknown(value: Any, schema: dict[str, Any], path: str) -> Iterator[str]:
+    """Where the value has a field that the schema has not, or lacks one that it must have."""
+    if isinstance(value, list):
+        for item in value:
+            yield from unknown(item, schema.get("items", {}), path)
+    elif isinstance(value, dict) and "properties" in schema:
+        yield from (f"{path}.{name} is missing" for name in schema.get("required", ()) if name not in value)
+        for name, part in value.items():
+            if name not in schema["properties"]:
+                yield f"{path}.{name}"
+            else:
+                yield from unknown(part, schema["properties"][name], f"{path}.{name}")
 
 
 OPENAPI_TYPES = {str: "string", bool: "boolean", list: "array", dict: "object"}

@@ -1,188 +1,418 @@
-"""The verdict: what a write does to it, who has none, and what it made of the real controllers' writes."""
+"""The verdict: what a write does to it, who has none, and what an operator sees in the situations that there are."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from gotk_exporter.flux.collector import Collector
-from gotk_exporter.flux.kinds import BY_NAME, KINDS
-from gotk_exporter.flux.objects import Condition, decode
-from gotk_exporter.flux.readiness import Observation, Status, Verdict, judge, observe
+from gotk_exporter.flux.evidence import Evidence
+from gotk_exporter.flux.kinds import BY_NAME
+from gotk_exporter.flux.readiness import TABLE, Observation, Sign, judge
+from gotk_exporter.flux.verdicts import Seen, Span, Status, Verdict
 from gotk_exporter.metrics.families import RECONCILE_CONDITION
 from gotk_exporter.metrics.store import Store
-from tests.flux.examples import text_of
+from tests.flux.examples import json_bytes, text_of
+from tests.flux.histories import EPOCH, Controller, GitRepositories, HelmReleases, Kustomizations, stamp
+from tests.flux.series import DAY, HOUR, assert_series, verdicts
 
 # The state table
 
-STATES = [None, Status.UNKNOWN, Status.TRUE, Status.FALSE]
-KEEP = "keep"
-# What a write says of Ready, and the verdict after it: a status, or the one before (Unknown where there is none).
-WRITES: list[tuple[str, Condition | None, bool, Status | str]] = [
-    ("Ready=True", Condition("Ready", "True", "ReconciliationSucceeded"), False, Status.TRUE),
-    ("Ready=False", Condition("Ready", "False", "HealthCheckFailed"), False, Status.FALSE),
-    ("Ready=False while it waits", Condition("Ready", "False", "DependencyNotReady"), False, Status.FALSE),
-    ("a run goes on", Condition("Ready", "Unknown", "Progressing"), False, KEEP),
-    ("no condition", None, False, KEEP),
-    ("no such status", Condition("Ready", "true"), False, KEEP),
-    ("an empty status", Condition("Ready", ""), False, KEEP),
-    ("deleted while True", Condition("Ready", "True"), True, Status.DELETED),
-    ("deleted while False", Condition("Ready", "False"), True, Status.DELETED),
-    ("deleted in a run", Condition("Ready", "Unknown", "Progressing"), True, Status.DELETED),
-    ("deleted before its first run", None, True, Status.DELETED),
-]
+NOW = 1000.0
+BEFORE = {
+    "new": Verdict(Status.UNKNOWN),
+    "well": Verdict(Status.TRUE),
+    "failing": Verdict(Status.FALSE, Span(50)),
+    "waiting": Verdict(Status.FALSE, waiting_since=100),
+    "failed, then waiting": Verdict(Status.FALSE, Span(50), waiting_since=100),
+    "running": Verdict(Status.TRUE, running_since=100),
+    "failed, then running": Verdict(Status.FALSE, Span(50), running_since=100),
+}
+# Status (its first letter), and since when it fails, waits and runs, in the order of the verdicts before.
+AFTER = {
+    Sign.UNTOUCHED: "U - - now | T - - now | F 50 - now | F - - now | F 50 - now | T - - 100 | F 50 - 100",
+    Sign.WELL: "T - - - | T - - - | T - - - | T - - - | T - - - | T - - - | T - - -",
+    Sign.REFRESHING: "T - - now | T - - now | T - - now | T - - now | T - - now | T - - 100 | T - - 100",
+    Sign.FAILED: "F now - - | F now - - | F 50 - - | F now - - | F 50 - - | F now - - | F 50 - -",
+    Sign.RETRYING: "F now - now | F now - now | F 50 - now | F now - now | F 50 - now | F now - 100 | F 50 - 100",
+    Sign.WAITS: "F - now - | F - now - | F 50 now - | F - 100 - | F 50 100 - | F - now - | F 50 now -",
+    Sign.RUNS: "U - - now | T - - now | F 50 - now | F - - now | F 50 - now | T - - 100 | F 50 - 100",
+    Sign.RESTS: "U - - - | T - - - | F 50 - - | F - - - | F 50 - - | T - - - | F 50 - -",
+    Sign.TERMINATES: " | ".join(["D - - -"] * 7),
+}
 
 
-@pytest.mark.parametrize("before", STATES, ids=lambda state: state.value if state else "unseen")
-@pytest.mark.parametrize(("condition", "terminating", "after"), [row[1:] for row in WRITES], ids=[r[0] for r in WRITES])
-def test_a_write_leaves_this_verdict(
-    before: Status | None, condition: Condition | None, terminating: bool, after: Status | str
+def test_every_sign_has_a_row_and_every_row_a_test() -> None:
+    assert TABLE.keys() == AFTER.keys() == set(Sign)
+
+
+@pytest.mark.parametrize("column", range(len(BEFORE)), ids=list(BEFORE))
+@pytest.mark.parametrize("sign", AFTER, ids=lambda sign: sign.name.lower())
+def test_a_write_leaves_this_verdict(sign: Sign, column: int) -> None:
+    before = list(BEFORE.values())[column]
+    observation = Observation(sign, Seen.live(NOW), "", None, None, Evidence)
+    verdict = judge(before, observation)
+    times = (verdict.failure.start if verdict.failure else None, verdict.waiting_since, verdict.running_since)
+    shown = ["-" if time is None else "now" if time == NOW else f"{time:g}" for time in times]
+    assert " ".join([verdict.status.value[0], *shown]) == AFTER[sign].split(" | ")[column]
+    assert verdict.failure is None or verdict.failure.width == 0
+
+
+def test_a_failure_that_may_have_ended_unseen_stays_uncertain_whatever_has_not_happened_since() -> None:
+    before = Verdict(Status.FALSE, Span(50), unseen_since=50)
+    seen = Seen(NOW, followed_until=900)
+    verdict = judge(before, Observation(Sign.FAILED, seen, "", None, None, lambda: Evidence(no_success_since=800)))
+    assert verdict.failure == Span.between(50, NOW)
+
+
+def test_a_waiting_object_is_not_failing_whatever_it_did_before() -> None:
+    assert not BEFORE["failed, then waiting"].failing
+    assert BEFORE["failed, then running"].failing
+
+
+# Situations, as an operator would name them. A script writes what the controllers write; a run begins with Unknown.
+
+
+def kustomization(begin: float = 0.0) -> Kustomizations:
+    return Kustomizations(EPOCH + begin, latency=0.0)
+
+
+def at(controller: Controller, seconds: float) -> None:
+    """Nothing happens until this time."""
+    assert controller.now <= EPOCH + seconds
+    controller.now = EPOCH + seconds
+
+
+def well_at_first(controller: Controller) -> None:
+    """Its first run takes five seconds, and it is left alone until the minute is full."""
+    controller.step("well", 4.99, 0)
+    at(controller, 60)
+
+
+def fail_from_the_minute_on(controller: Kustomizations, until: float = DAY) -> None:
+    """A run of half a minute every 50 seconds. The first one ends at 90."""
+    while controller.now < EPOCH + until:
+        controller.step("health", 29.99, 19.995)
+
+
+def test_a_permanent_health_check_failure_that_goes_unknown_at_each_retry_is_one_failure() -> None:
+    stuck = kustomization()
+    well_at_first(stuck)
+    fail_from_the_minute_on(stuck)
+    assert sum(write.truth.settled for write in stuck.writes) > 1700
+    assert_series(
+        stuck,
+        status=[(0, 90, "True"), (90, DAY + 1, "False")],
+        failing_since=[(0, 90, None), (90, DAY + 1, 90)],
+        waiting_since=[(0, DAY + 1, None)],
+    )
+
+
+def test_a_healthy_object_that_goes_unknown_on_each_run_is_always_true() -> None:
+    healthy = kustomization()
+    well_at_first(healthy)
+    for run in range(1, 24 * 6):
+        # Half a minute of every ten, so that a scrape falls into each.
+        at(healthy, run * 600 + 45)
+        healthy.well(29.99)
+    assert_series(
+        healthy,
+        status=[(0, DAY + 1, "True")],
+        failing_since=[(0, DAY + 1, None)],
+        running_since=[
+            *((run * 600, run * 600 + 60, None) for run in range(24 * 6)),
+            *((run * 600 + 60, run * 600 + 75, run * 600 + 45 if run else None) for run in range(24 * 6)),
+            *((run * 600 + 75, run * 600 + 600, None) for run in range(24 * 6)),
+            (DAY, DAY + 1, None),
+        ],
+    )
+
+
+def test_a_first_install_waits_for_its_source_and_then_runs_and_never_fails() -> None:
+    fresh = kustomization()
+    at(fresh, 30)
+    fresh.no_source(0)
+    at(fresh, 300)
+    fresh.well(HOUR)
+    assert_series(
+        fresh,
+        status=[(0, 30, "Unknown"), (30, 301 + HOUR, "False"), (301 + HOUR, DAY + 1, "True")],
+        failing_since=[(0, DAY + 1, None)],
+        waiting_since=[(0, 30, None), (30, 300, 30), (300, DAY + 1, None)],
+        running_since=[(0, 30, 0), (30, 300, None), (300, 301 + HOUR, 300), (301 + HOUR, DAY + 1, None)],
+    )
+
+
+def test_a_first_run_without_any_wait_is_unknown_until_it_ends() -> None:
+    fresh = kustomization()
+    fresh.well(HOUR - 1)
+    assert_series(
+        fresh,
+        status=[(0, HOUR, "Unknown"), (HOUR, DAY + 1, "True")],
+        running_since=[(0, HOUR, 0.01), (HOUR, DAY + 1, None)],
+    )
+
+
+def test_an_object_that_was_left_alone_for_long_begins_its_run_when_it_does() -> None:
+    late = kustomization()
+    at(late, 12 * HOUR)
+    late.well(599)
+    (begun, *_) = [write.at - EPOCH for write in late.writes if write.at > EPOCH + 1]
+    assert_series(
+        late,
+        status=[(0, 12 * HOUR + 600, "Unknown"), (12 * HOUR + 600, DAY + 1, "True")],
+        running_since=[
+            (0, 12 * HOUR, 0),
+            (12 * HOUR, 12 * HOUR + 600, round(begun, 2)),
+            (12 * HOUR + 600, DAY + 1, None),
+        ],
+    )
+
+
+@pytest.mark.parametrize(("step", "status", "failing"), [("well", "True", None), ("health", "False", 5)])
+def test_a_run_that_never_ends_keeps_the_verdict_and_its_own_age(step: str, status: str, failing: float | None) -> None:
+    # As after its controller was killed: nothing is written any more.
+    hanging = kustomization()
+    hanging.step(step, 4.99, 0)
+    at(hanging, 600)
+    hanging.run()
+    assert_series(
+        hanging,
+        status=[(0, DAY + 1, status)],
+        failing_since=[(0, DAY + 1, failing)],
+        running_since=[(0, 600, None), (600, DAY + 1, 600)],
+    )
+
+
+def test_a_controller_killed_in_mid_run_starts_the_run_again_and_its_age_goes_on() -> None:
+    killed = kustomization()
+    killed.step("health", 4.99, 0)
+    at(killed, 600)
+    killed.run()
+    at(killed, HOUR)
+    killed.health(119.99)
+    assert_series(
+        killed,
+        status=[(0, DAY + 1, "False")],
+        failing_since=[(0, DAY + 1, 5)],
+        running_since=[(0, 600, None), (600, HOUR + 120, 600), (HOUR + 120, DAY + 1, None)],
+    )
+
+
+@pytest.mark.parametrize("kind", [Kustomizations, HelmReleases, GitRepositories, Controller], ids=lambda it: it.kind)
+def test_an_object_that_no_controller_ever_touched_is_unknown_and_waits_to_be_run_since_its_creation(
+    kind: type[Controller],
 ) -> None:
-    verdict = judge(None if before is None else Verdict(before), Observation(condition, terminating, 0.0))
-    assert verdict.status is ((before or Status.UNKNOWN) if after == KEEP else after)
+    untouched = kind(EPOCH, latency=12.0)
+    assert_series(untouched, status=[(0, DAY + 1, "Unknown")], running_since=[(0, DAY + 1, 0)])
 
 
-def write(ready: str | None, uid: str = "uid", **more: Any) -> bytes:
-    conditions = [] if ready is None else [{"type": "Ready", "status": ready, "reason": "Any"}]
-    metadata = {"name": "a", "namespace": "b", "uid": uid, "resourceVersion": "1", **more}
-    return json.dumps({"metadata": metadata, "status": {"conditions": conditions}}).encode()
+def suspend(controller: Controller, suspended: bool = True) -> None:
+    controller.spec["suspend"] = suspended
+    controller.write()
 
 
-def verdicts_of(writes: Iterable[bytes], kind: str = "Kustomization") -> list[str]:
-    """The status that gotk_reconcile_condition shows after each write."""
-    store = Store([RECONCILE_CONDITION])
-    collector = Collector(BY_NAME[kind], "scope", store)
-    shown = []
-    for raw in writes:
-        collector.upsert("b/a", raw, 0.0)
-        (status,) = [line.split('status="')[1].split('"')[0] for line in text_of(store).splitlines() if line[-1] == "1"]
-        shown.append(status)
-    return shown
+def test_an_object_suspended_while_it_fails_stays_as_it_is() -> None:
+    frozen = kustomization()
+    well_at_first(frozen)
+    frozen.health(29.99)
+    at(frozen, 100)
+    suspend(frozen)
+    assert_series(
+        frozen,
+        status=[(0, 90, "True"), (90, DAY + 1, "False")],
+        failing_since=[(0, 90, None), (90, DAY + 1, 90)],
+    )
 
 
-@settings(deadline=None)
-@given(st.lists(st.sampled_from(["True", "False", "Unknown", None, "", "unknown"]), min_size=1))
-def test_the_verdict_is_the_last_terminal_status_that_was_written(statuses: list[str | None]) -> None:
-    expected, last = [], "Unknown"
-    for status in statuses:
-        last = status if status in ("True", "False") else last
-        expected.append(last)
-    assert verdicts_of([write(status) for status in statuses]) == expected
-
-
-@settings(deadline=None)
-@given(st.lists(st.sampled_from(["True", "False", "Unknown", None])), st.sampled_from(["True", "False", "Unknown"]))
-def test_deletion_wins_over_everything(statuses: list[str | None], live: str) -> None:
-    writes = [*map(write, statuses), write(live, deletionTimestamp="2026-11-20T08:20:00Z")]
-    assert verdicts_of(writes)[-1] == "Deleted"
-
-
-def test_a_new_object_under_an_old_name_starts_afresh() -> None:
-    writes = [write("False", uid="old"), write("Unknown", uid="new"), write(None, uid="newer")]
-    assert verdicts_of(writes) == ["False", "Unknown", "Unknown"]
-
-
-def test_an_object_that_took_the_name_of_a_terminating_one_is_not_deleted() -> None:
-    gone = write("True", uid="old", deletionTimestamp="2026-11-20T08:20:00Z")
-    assert verdicts_of([gone, write(None, uid="new"), write("True", uid="new")]) == ["Deleted", "Unknown", "True"]
-
-
-def test_a_canary_is_judged_by_its_own_condition() -> None:
-    promoted = {"type": "Promoted", "status": "False"}
-    ready = {"type": "Ready", "status": "True"}
-    raw = json.dumps({"metadata": {"name": "a"}, "status": {"conditions": [ready, promoted]}}).encode()
-    assert verdicts_of([raw], "Canary") == ["False"]
-    assert verdicts_of([raw], "Kustomization") == ["True"]
-
-
-# Who has a verdict
-
-CONDITIONED = {"conditions": [{"type": "Ready", "status": "True"}]}
-WITHOUT_RECONCILER = [
-    ("Alert", {}, {}),
-    ("Provider", {}, {}),
-    ("ExternalArtifact", {}, {"artifact": {"revision": "v1"}}),
-    ("HelmRepository", {"type": "oci"}, {}),
-    ("HelmRepository", {"type": "oci"}, {"conditions": []}),
-    ("FluxReport", {}, {}),
-    ("FluxReport", {}, CONDITIONED),
-    ("MetricTemplate", {}, {}),
-    ("AlertProvider", {}, CONDITIONED),
-]
-WITH_RECONCILER = [
-    # Notification controllers before Flux 2.2 reconciled them.
-    ("Alert", {}, CONDITIONED),
-    ("Provider", {}, CONDITIONED),
-    ("ExternalArtifact", {}, CONDITIONED),
-    ("HelmRepository", {"type": "oci"}, CONDITIONED),
-    # An object that no controller ever touched is no static object.
-    ("HelmRepository", {}, {}),
-    ("HelmRepository", {"type": "default"}, {}),
-    *((kind.name, {}, {}) for kind in KINDS if kind.name not in {name for name, _, _ in WITHOUT_RECONCILER}),
-]
-
-
-def has_verdict(kind: str, spec: dict[str, Any], status: dict[str, Any]) -> bool:
-    obj, _ = decode(json.dumps({"metadata": {"name": "a"}, "spec": spec, "status": status}).encode())
-    return observe(BY_NAME[kind], obj, 0.0) is not None
-
-
-@pytest.mark.parametrize(("kind", "spec", "status"), WITHOUT_RECONCILER)
-def test_what_nothing_reconciles_has_no_verdict(kind: str, spec: dict[str, Any], status: dict[str, Any]) -> None:
-    assert not has_verdict(kind, spec, status)
-
-
-@pytest.mark.parametrize(("kind", "spec", "status"), WITH_RECONCILER)
-def test_what_a_controller_reconciles_has_one_from_the_start(
-    kind: str, spec: dict[str, Any], status: dict[str, Any]
+@pytest.mark.parametrize(("outcome", "status", "failing"), [("health", "False", 90), ("well", "True", None)])
+def test_a_run_that_was_going_on_when_somebody_suspended_the_object_ends_and_counts(
+    outcome: str, status: str, failing: float | None
 ) -> None:
-    assert has_verdict(kind, spec, status)
+    frozen = kustomization()
+    well_at_first(frozen)
+    frozen.run()
+    at(frozen, 70)
+    suspend(frozen)
+    at(frozen, 90)
+    recorded = {"health": "HealthCheckFailed", "well": "ReconciliationSucceeded"}[outcome]
+    frozen.finish(outcome == "well", recorded, "", recorded=True)
+    assert_series(
+        frozen,
+        status=[(0, 90, "True"), (90, DAY + 1, status)],
+        failing_since=[(0, 90, None), (90, DAY + 1, failing)],
+        running_since=[(0, 60, None), (60, 90, 60), (90, DAY + 1, None)],
+    )
 
 
-# What the real controllers wrote: seconds since the start of the recording, and the verdict from then on. The live
-# condition of "stuck" changes 26 times in those ten minutes.
-RECORDED = [
-    ("a-healthy", "repo", [(0, "Unknown"), (2, "True")]),
-    ("a-healthy", "plain", [(0, "Unknown"), (2, "False"), (3, "True")]),
-    ("b-health-check-fails", "stuck", [(0, "Unknown"), (1, "False"), (303, "True"), (453, "False")]),
-    ("d-depends-on", "root", [(0, "Unknown"), (1, "False"), (7, "True"), (221, "False"), (392, "True")]),
-    (
-        "d-depends-on",
-        "leaf",
-        [(0, "Unknown"), (1, "False"), (61, "True"), (91, "False"), (151, "True"), (191, "False"), (432, "True")],
-    ),
-]
+def test_a_resumed_object_runs_at_once_and_its_failure_is_as_old_as_it_was() -> None:
+    resumed = kustomization()
+    resumed.health(29.99)
+    at(resumed, 60)
+    suspend(resumed)
+    at(resumed, 12 * HOUR)
+    suspend(resumed, False)
+    resumed.health(59.99)
+    at(resumed, 18 * HOUR)
+    resumed.well(59.99)
+    assert_series(
+        resumed,
+        status=[(0, 30, "Unknown"), (30, 18 * HOUR + 60, "False"), (18 * HOUR + 60, DAY + 1, "True")],
+        failing_since=[(0, 30, None), (30, 18 * HOUR + 60, 30), (18 * HOUR + 60, DAY + 1, None)],
+    )
 
 
-@pytest.mark.parametrize(("trace", "name", "expected"), RECORDED, ids=[f"{row[0]}-{row[1]}" for row in RECORDED])
-def test_a_recorded_object_gets_this_verdict(
-    trace: str, name: str, expected: list[tuple[int, str]], shared_data: Callable[[str], Path]
-) -> None:
-    text = shared_data(f"traces/flux/{trace}.jsonl").read_text(encoding="utf-8")
-    records = [json.loads(line) for line in text.splitlines()]
-    start = next(moment(record) for record in records if record["rec"] == "step")
-    writes = [record for record in records if record["rec"] == "obj" and record["name"] == name]
-    assert len(writes) > len(expected)
-    documents = [
-        {"metadata": {"name": name, "uid": "uid", "resourceVersion": record["rv"]}, "status": record["status"]}
-        for record in writes
-    ]
-
-    shown = verdicts_of([json.dumps(document).encode() for document in documents], writes[0]["kind"])
-
-    changes: list[tuple[int, str]] = []
-    for record, status in zip(writes, shown, strict=True):
-        if not changes or changes[-1][1] != status:
-            changes.append((round(moment(record) - start), status))
-    assert changes == expected
+@pytest.mark.parametrize("last", ["health", "well", "dependency", "killed"])
+def test_an_object_that_terminates_behind_a_stuck_finalizer_is_deleted_and_nothing_else(last: str) -> None:
+    stuck = kustomization()
+    stuck.step(last, 10, 0)
+    at(stuck, 60)
+    stuck.metadata["deletionTimestamp"] = stamp(stuck.now)
+    stuck.write()
+    # Others still write to it.
+    at(stuck, 12 * HOUR)
+    stuck.write()
+    (*_, (_, verdict)) = verdicts(stuck)
+    assert verdict == Verdict(Status.DELETED, reason=verdict.reason)
+    held = {"health": "False", "well": "True", "dependency": "False", "killed": "Unknown"}[last]
+    assert_series(stuck, status=[(0, 60, held), (60, DAY + 1, "Deleted")])
+    times = {"health": "failing_since", "dependency": "waiting_since", "killed": "running_since"}
+    for before, field in times.items():
+        since = {"health": 10.01, "dependency": 0, "killed": 0.01}[last] if before == last else None
+        spans: dict[str, Any] = {field: [(0, 60, since), (60, DAY + 1, None)]}
+        assert_series(stuck, **spans)
 
 
-def moment(record: dict[str, Any]) -> float:
-    return datetime.fromisoformat(record["t"]).timestamp()
+class Listing:
+    """One object after the other under one name, by way of the collector."""
+
+    def __init__(self, kind: str = "Kustomization") -> None:
+        self.store = Store([RECONCILE_CONDITION])
+        self.collector = Collector(BY_NAME[kind], "scope", self.store)
+
+    def hear(self, controller: Controller, uid: str) -> str:
+        """The status that is shown after the last write."""
+        document = controller.document()
+        document["metadata"] |= {"uid": uid, "resourceVersion": str(len(controller.writes))}
+        self.collector.upsert("b/a", json_bytes(document), Seen.live(controller.now))
+        (status,) = [it.split('status="')[1].split('"')[0] for it in text_of(self.store).splitlines() if it[-1] == "1"]
+        return status
+
+
+def test_an_object_created_anew_under_the_same_name_has_no_past() -> None:
+    listing, old, new = Listing(), kustomization(), kustomization(600)
+    old.health(5)
+    assert listing.hear(old, "old") == "False"
+    old.metadata["deletionTimestamp"] = stamp(old.now)
+    assert listing.hear(old, "old") == "Deleted"
+    assert listing.hear(new, "new") == "Unknown"
+    new.run()
+    assert listing.hear(new, "new") == "Unknown"
+    # The same object again keeps what it has.
+    new.finish(False, "BuildFailed", "", recorded=False)
+    assert listing.hear(new, "new") == "False"
+    new.run()
+    assert listing.hear(new, "new") == "False"
+
+
+def test_neither_reason_nor_message_nor_revision_nor_generation_moves_the_start_of_a_failure() -> None:
+    changing = kustomization()
+    well_at_first(changing)
+    changing.health(29.99)
+    for hour in range(1, 24):
+        at(changing, hour * HOUR)
+        changing.metadata["generation"] = hour
+        changing.commit(0)
+        changing.step(["apply", "build", "path", "health", "revert", "canceled"][hour % 6], 600.0, 0)
+    assert_series(
+        changing,
+        status=[(0, 90, "True"), (90, DAY + 1, "False")],
+        failing_since=[(0, 90, None), (90, DAY + 1, 90)],
+    )
+
+
+# Failing and waiting
+
+
+def test_an_object_that_waited_and_then_fails_fails_from_then_on() -> None:
+    late = kustomization()
+    well_at_first(late)
+    late.dependency(0)
+    at(late, 6 * HOUR)
+    late.health(59.99)
+    end = 6 * HOUR + 60
+    assert_series(
+        late,
+        status=[(0, 60, "True"), (60, DAY + 1, "False")],
+        waiting_since=[(0, 60, None), (60, 6 * HOUR, 60), (6 * HOUR, DAY + 1, None)],
+        running_since=[(0, 6 * HOUR, None), (6 * HOUR, end, 6 * HOUR), (end, DAY + 1, None)],
+        failing_since=[(0, end, None), (end, DAY + 1, end)],
+    )
+
+
+def test_a_failure_goes_on_behind_a_wait_that_no_success_ended() -> None:
+    patient = kustomization()
+    well_at_first(patient)
+    patient.health(29.99)
+    at(patient, HOUR)
+    patient.dependency(0)
+    patient.step("other_text", 0, 1800)
+    patient.dependency(0)
+    at(patient, 12 * HOUR)
+    # Its own run begins: no wait any more, and failing again before that run has ended.
+    patient.health(599.99)
+    assert_series(
+        patient,
+        status=[(0, 90, "True"), (90, DAY + 1, "False")],
+        failing_since=[(0, 90, None), (90, HOUR, 90), (HOUR, 12 * HOUR, None), (12 * HOUR, DAY + 1, 90)],
+        waiting_since=[(0, HOUR, None), (HOUR, 12 * HOUR, HOUR), (12 * HOUR, DAY + 1, None)],
+    )
+
+
+def test_a_success_between_wait_and_failure_ends_both() -> None:
+    recovered = kustomization()
+    recovered.health(29.99)
+    at(recovered, HOUR)
+    recovered.dependency(0)
+    at(recovered, 2 * HOUR)
+    recovered.well(29.99)
+    at(recovered, 3 * HOUR)
+    recovered.health(29.99)
+    assert_series(
+        recovered,
+        status=[
+            (0, 30, "Unknown"),
+            (30, 2 * HOUR + 30, "False"),
+            (2 * HOUR + 30, 3 * HOUR + 30, "True"),
+            (3 * HOUR + 30, DAY + 1, "False"),
+        ],
+        failing_since=[
+            (0, 30, None),
+            (30, HOUR, 30),
+            (HOUR, 2 * HOUR, None),
+            (2 * HOUR, 2 * HOUR + 30, 30),
+            (2 * HOUR + 30, 3 * HOUR + 30, None),
+            (3 * HOUR + 30, DAY + 1, 3 * HOUR + 30),
+        ],
+    )
+
+
+def test_every_commit_that_passes_a_chain_makes_its_members_wait_and_never_fail() -> None:
+    leaf = kustomization()
+    well_at_first(leaf)
+    for hour in range(1, 24):
+        at(leaf, hour * HOUR)
+        leaf.dependency(0)
+        at(leaf, hour * HOUR + 60)
+        leaf.well(0.2)
+    assert_series(
+        leaf,
+        failing_since=[(0, DAY + 1, None)],
+        waiting_since=[
+            (0, HOUR, None),
+            *((hour * HOUR, hour * HOUR + 60, hour * HOUR) for hour in range(1, 24)),
+            *((hour * HOUR + 60, (hour + 1) * HOUR, None) for hour in range(1, 24)),
+            (DAY, DAY + 1, None),
+        ],
+    )

@@ -11,13 +11,25 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from gotk_exporter.flux.samples import MAX_CONDITIONS
-from tests.flux.examples import BY_STEM, EXAMPLES, Example, by_family, render
+from gotk_exporter.flux.references import MAX_REFERENCES
+from gotk_exporter.flux.samples import MAX_BLOCKED_BY, MAX_CONDITIONS
+from gotk_exporter.metrics.exposition import Format
+from tests.flux.examples import EXAMPLE, EXAMPLES, NOW, Example, by_family, render, sorted_lines
+from tests.metrics.hostile import HOSTILE_VALUES
+from tests.metrics.pages import series_of
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=repr)
 def test_an_object_becomes_these_lines(example: Example) -> None:
-    assert render(example.object, example.kind, example.version) == (example.expected, ())
+    text, defects = render(example.object, example.kind, example.version)
+    assert sorted_lines(text) == sorted_lines(example.expected)
+    assert defects == ()
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=repr)
+def test_no_time_in_an_example_is_later_than_the_look_at_it(example: Example) -> None:
+    values = [value for name, _, value in series_of(example.expected, Format.TEXT) if "_timestamp_" in name]
+    assert all(value <= NOW for value in values)
 
 
 # The labels of gotk_resource_info
@@ -54,7 +66,8 @@ def info_labels(document: dict[str, Any], kind: str, version: str = "v1") -> dic
 
 @pytest.mark.parametrize("kind", PUBLISHED)
 def test_a_complete_object_has_exactly_the_published_labels(kind: str) -> None:
-    document = BY_STEM[kind].changed("spec", "suspend", to=False)
+    case = "plain" if kind in ("Alert", "Provider") else "well"
+    document = EXAMPLE[f"{kind}/{case}"].changed("spec", "suspend", to=False)
     if kind == "HelmRelease":
         document["spec"]["chart"] = {"spec": {"sourceRef": {"name": "a-repository"}}}
     assert sorted(info_labels(document, kind)) == sorted(f"{COMMON} {PUBLISHED[kind]}".split())
@@ -93,17 +106,17 @@ def test_an_annotation_suspends_kinds_without_the_field(
 
 
 def test_a_terminating_object_is_neither_ready_nor_failing() -> None:
-    document = BY_STEM["Kustomization"].changed("metadata", "deletionTimestamp", to="2026-11-20T08:20:00Z")
+    document = EXAMPLE["Kustomization/well"].changed("metadata", "deletionTimestamp", to="2026-11-20T08:20:00Z")
     assert info_labels(document, "Kustomization")["ready"] == "Unknown"
 
 
 def test_the_revision_is_that_of_the_newest_release_and_never_an_older_one() -> None:
-    document = BY_STEM["HelmRelease"].changed("status", "history", 0, "chartVersion", to=5)
+    document = EXAMPLE["HelmRelease/well"].changed("status", "history", 0, "chartVersion", to=5)
     labels = info_labels(document, "HelmRelease")
     assert "revision" not in labels
     assert labels["chart_name"] == "ingress-nginx"
 
-    document = BY_STEM["HelmRelease"].changed("status", "history", 0, to="junk")
+    document = EXAMPLE["HelmRelease/well"].changed("status", "history", 0, to="junk")
     assert not {"revision", "chart_name", "chart_app_version"} & info_labels(document, "HelmRelease").keys()
 
 
@@ -139,7 +152,7 @@ def test_a_thousand_conditions_are_cut_to_a_bounded_number() -> None:
 
 
 def test_a_label_value_of_a_mebibyte_is_cut() -> None:
-    text, defects = render(BY_STEM["Bucket"].changed("spec", "bucketName", to="x" * 2**20), "Bucket")
+    text, defects = render(EXAMPLE["Bucket/well"].changed("spec", "bucketName", to="x" * 2**20), "Bucket")
     assert len(text) < 10_000
     assert defects == ()
 
@@ -170,6 +183,16 @@ def test_whatever_the_conditions_no_two_samples_have_the_same_labels(
 
 MARKER = "s3cr3t"
 
+# What an object names: the kind, the namespace and the name of it are shown, and nothing else that stands beside them.
+REFERENCES = {
+    "spec.chart.spec.sourceRef",
+    "spec.chartRef",
+    "spec.dependsOn",
+    "spec.imageRepositoryRef",
+    "spec.include.repository",
+    "spec.sourceRef",
+    "spec.sources",
+}
 # What the catalogue, or the published configuration, makes a label. Everything else might be a secret.
 PUBLIC = {
     "apiVersion",
@@ -178,11 +201,7 @@ PUBLIC = {
     "metadata.deletionTimestamp",
     "spec.bucketName",
     "spec.chart",
-    "spec.chart.spec.sourceRef.name",
-    "spec.chartRef.name",
     "spec.image",
-    "spec.imageRepositoryRef.name",
-    "spec.sourceRef.name",
     "spec.version",
     "status.artifact.revision",
     "status.conditions.reason",
@@ -191,7 +210,10 @@ PUBLIC = {
     "status.history.appVersion",
     "status.history.chartName",
     "status.history.chartVersion",
+    # A reason, as its controller writes it.
+    "status.history.lastReconciledStatus",
     "status.lastAppliedRevision",
+    *(f"{reference}.{part}" for reference in REFERENCES for part in ("kind", "namespace", "name")),
 }
 # Not shown, but without a meaning where they are no durations.
 PERIODS = {"spec.interval", "spec.timeout", "spec.analysis.interval", "spec.canaryAnalysis.interval"}
@@ -206,6 +228,9 @@ def marked(node: Any, path: str = "") -> Any:
         return [marked(item, path) for item in node]
     if path in ADDRESSES:
         return f"https://{MARKER}:{MARKER}@{node}?token={MARKER}#{MARKER}"
+    if path == "status.conditions.message":
+        # Its beginning stays, by which it is understood.
+        return f"{node} {MARKER}"
     if isinstance(node, str) and path not in PUBLIC | PERIODS and "reconcile" not in path:
         return MARKER
     return node
@@ -215,9 +240,13 @@ def marked(node: Any, path: str = "") -> Any:
 def test_no_string_that_may_be_a_secret_is_shown(example: Example) -> None:
     document = copy.deepcopy(example.object)
     document["metadata"].setdefault("annotations", {})["example.com/token"] = "value"
-    document["metadata"]["labels"] = {"token": "value"}
-    document.setdefault("spec", {}).update(address="value", secretRef={"name": "value"}, token="value")
-    document.setdefault("status", {}).update(webhookPath="value", url="value")
+    document["metadata"]["labels"] = {"token": "value", "kustomize.toolkit.fluxcd.io/name": "value"}
+    document["spec"] = document.get("spec") or {}
+    document["spec"].update(address="value", secretRef={"name": "value"}, token="value")
+    document["status"] = document.get("status") or {}
+    document["status"].update(webhookPath="value", url="value")
+    for reference in document["spec"].get("dependsOn", ()):
+        reference.update(readyExpr="value")
     secretive = marked(document)
     # Half a dozen that were added, and whatever the example has.
     assert json.dumps(secretive).count(MARKER) > 6
@@ -226,6 +255,22 @@ def test_no_string_that_may_be_a_secret_is_shown(example: Example) -> None:
 
     assert MARKER not in text + str(defects)
     assert 'name="' in text
+
+
+def test_of_a_message_only_the_names_of_a_dependency_are_shown() -> None:
+    """Two places in a message are read: nothing else of it reaches the page, however it is put."""
+    for message in (
+        f"dependency '{MARKER} apps/web' is not ready",
+        f"{MARKER} dependency 'apps/web' is not ready",
+        f"dependency 'apps/web' is not ready according to readyExpr eval {MARKER}",
+        f"failed to evaluate the CEL expression '{MARKER}': no such key",
+    ):
+        document = EXAMPLE["Kustomization/waiting-for-a-missing-dependency"].changed(
+            "status", "conditions", 0, "message", to=message
+        )
+        text, _ = render(document, "Kustomization")
+        shown = {sample["by_name"] for name, sample, _ in series_of(text, Format.TEXT) if name.endswith("_blocked")}
+        assert shown <= {"databases", "web"}, message
 
 
 ADDRESS_TABLE = [
@@ -292,12 +337,125 @@ def test_a_query_is_never_shown_however_it_is_written(path: str, scheme: str, ma
     assert MARKER not in render({"metadata": {"name": "a"}, "spec": {"url": address}}, "GitRepository")[0]
 
 
+# References
+
+LONG = "x" * 1_100
+
+
+@pytest.mark.parametrize("value", HOSTILE_VALUES)
+def test_a_hostile_name_of_something_else_comes_back_as_it_is(value: str) -> None:
+    document = {
+        "metadata": {"name": "a", "namespace": "b", "creationTimestamp": "2026-11-20T08:00:00Z"},
+        "spec": {"sourceRef": {"kind": value, "name": value, "namespace": value}},
+        "status": {"conditions": [{"type": "Ready", "status": "False", "reason": "ArtifactFailed"}]},
+    }
+    series = {name: labels for name, labels, _ in series_of(render(document, "Kustomization")[0], Format.TEXT)}
+    needed = series["gotk_resource_dependency_info"]
+    assert [needed[label] for label in ("on_kind", "on_name", "on_namespace")] == [value] * 3
+    blocked = series["gotk_resource_blocked"]
+    assert [blocked[label] for label in ("by_kind", "by_name", "by_namespace")] == [value] * 3
+    root = series["gotk_root_cause_info"]
+    assert [root[label] for label in ("kind", "name", "namespace", "reason")] == [value, value, value, "NotWatched"]
+
+
+@pytest.mark.parametrize("value", HOSTILE_VALUES)
+def test_a_hostile_reason_of_a_failure_comes_back_as_it_is(value: str) -> None:
+    document = EXAMPLE["Kustomization/build-failing"].changed("status", "conditions", 1, "reason", to=value)
+    series = {name: labels for name, labels, _ in series_of(render(document, "Kustomization")[0], Format.TEXT)}
+    assert series["gotk_root_cause_info"]["reason"] == value
+
+
+names = any_text | st.sampled_from([LONG, f"{LONG}y", "web", ""])
+references = st.lists(st.fixed_dictionaries({"name": names, "namespace": names, "kind": names}), max_size=8)
+
+
+@settings(deadline=None)
+@given(references, references, st.sampled_from(["Kustomization", "ResourceSet", "ArtifactGenerator"]), st.booleans())
+@example([{"name": LONG}, {"name": f"{LONG}y"}], [], "Kustomization", True)
+def test_whatever_it_names_no_two_samples_have_the_same_labels(
+    depends_on: list[dict[str, str]], sources: list[dict[str, str]], kind: str, waits: bool
+) -> None:
+    reason = "DependencyNotReady" if waits else "BuildFailed"
+    document = {
+        "metadata": {"name": "a", "namespace": "b"},
+        "spec": {"dependsOn": depends_on, "sources": sources, "wait": True},
+        "status": {"conditions": [{"type": "Ready", "status": "False", "reason": reason}]},
+    }
+    text, _ = render(document, kind)
+    series = [(name, frozenset(labels.items())) for name, labels, _ in series_of(text, Format.TEXT)]
+    assert len(set(series)) == len(series) == len(sorted_lines(text))
+
+
+def test_two_missing_objects_are_two_whatever_their_names() -> None:
+    document = EXAMPLE["Kustomization/waiting-for-a-missing-dependency"].changed(
+        "spec", "dependsOn", to=[{"name": "c", "namespace": "a/b"}, {"name": "b/c", "namespace": "a"}]
+    )
+    roots = by_family(render(document, "Kustomization")[0])["gotk_root_cause_info"]
+    assert 'name="c",namespace="a/b"' in roots
+    assert 'name="b/c",namespace="a"' in roots
+
+
 # Bounds
+
+MANY = 200
+
+
+def counts(document: dict[str, Any], kind: str) -> dict[str, int]:
+    """How many series each family has."""
+    return {name: lines.count("\n") for name, lines in by_family(render(document, kind)[0]).items()}
+
+
+def a_crowd(reason: str, message: str = "") -> dict[str, Any]:
+    """A Kustomization that names, and manages, far too much."""
+    child = "apps_child-{}_helm.toolkit.fluxcd.io_HelmRelease"
+    return {
+        "metadata": {"name": "a", "namespace": "b", "creationTimestamp": "2026-11-20T08:00:00Z"},
+        "spec": {"wait": True, "dependsOn": [{"name": f"other-{number}"} for number in range(MANY)]},
+        "status": {
+            "conditions": [{"type": "Ready", "status": "False", "reason": reason, "message": message}],
+            "inventory": {"entries": [{"id": child.format(number), "v": "v2"} for number in range(MANY)]},
+        },
+    }
+
+
+def test_it_shows_64_of_what_it_names_and_64_of_what_it_manages() -> None:
+    document = a_crowd("BuildFailed")
+    text = by_family(render(document, "Kustomization")[0])["gotk_resource_dependency_info"]
+    assert MAX_REFERENCES == 64
+    assert text.count('via="dependsOn"') == text.count('via="health"') == MAX_REFERENCES
+    assert text.count("\n") == 2 * MAX_REFERENCES
+
+
+def test_it_shows_five_of_what_blocks_it() -> None:
+    found = counts(a_crowd("DependencyNotReady", "dependency 'b/other-199' not found"), "Kustomization")
+    assert found["gotk_resource_blocked"] == MAX_BLOCKED_BY == 5
+    # Beside what it names, what its message names.
+    assert found["gotk_root_cause_info"] == MAX_REFERENCES + 1
+
+
+def test_the_first_64_are_always_the_same() -> None:
+    document = a_crowd("DependencyNotReady")
+    before = sorted_lines(render(document, "Kustomization")[0])
+    document["status"]["inventory"]["entries"].reverse()
+    assert sorted_lines(render(document, "Kustomization")[0]) == before
+
+
+# Beside the conditions: four statuses, suspend, info, two of failing, waiting, progressing, three of a root cause,
+# interval, timeout, lag, inventory.
+SINGLE = 4 + 2 + 2 + 2 + 3 + 4
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=repr)
 def test_an_object_has_a_bounded_number_of_series(example: Example) -> None:
-    many = [{"type": f"Type{index}", "status": "True"} for index in range(100)]
-    text, _ = render(example.changed("status", "conditions", to=many), example.kind)
-    # Four statuses and five families with one series each, beside the conditions.
-    assert text.count("\n") <= 4 + 6 + MAX_CONDITIONS
+    document = copy.deepcopy(example.object)
+    document["spec"] = document.get("spec") or {}
+    document["status"] = document.get("status") or {}
+    conditions = document["status"].setdefault("conditions", [])
+    conditions += [{"type": f"Type{index}", "status": "True"} for index in range(MANY)]
+    crowd = a_crowd("")
+    document["spec"].update(crowd["spec"], sources=crowd["spec"]["dependsOn"], include=crowd["spec"]["dependsOn"])
+    document["status"]["inventory"] = crowd["status"]["inventory"]
+    found = counts(document, example.kind)
+    missing = {name: found.pop(name, 0) for name in ("gotk_root_cause_info", "gotk_resource_blocked_dependents")}
+    assert sum(found.values()) <= SINGLE + MAX_CONDITIONS + MAX_BLOCKED_BY + 2 * MAX_REFERENCES
+    assert all(count <= MAX_REFERENCES + 1 for count in missing.values())

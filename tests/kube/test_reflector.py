@@ -18,7 +18,7 @@ from gotk_exporter.kube.failures import StatusError, Unreachable
 from gotk_exporter.kube.reflector import Reflector
 from gotk_exporter.kube.wire import Item, ListMeta, Page
 from gotk_exporter.telemetry import ResourceState, Telemetry
-from tests.kube.scripted_clock import ScriptedClock
+from tests.kube.scripted_clock import EPOCH, ScriptedClock
 from tests.kube.test_bounds import NoChance
 
 RESOURCE = Resource("kustomize.toolkit.fluxcd.io", "v1", "kustomizations", "Kustomization")
@@ -50,6 +50,8 @@ class Sink:
 
     def __init__(self) -> None:
         self.held: dict[str, str] = {}
+        self.written_after: dict[str, float | None] = {}
+        self.followed_until: float | None = None
         self.commits = 0
         self.abandoned = 0
 
@@ -60,8 +62,9 @@ class Sink:
         assert api_version == "v1"
         return Staged(self)
 
-    def upsert(self, item: Item, seen_at: float) -> None:
+    def upsert(self, item: Item, seen_at: float, written_after: float | None) -> None:
         self.held[item.key] = item.resource_version
+        self.written_after[item.key] = written_after
 
     def delete(self, item: Item) -> None:
         self.held.pop(item.key, None)
@@ -75,8 +78,9 @@ class Staged:
         self.sink = sink
         self.staged: dict[str, str] = {}
 
-    def add(self, item: Item, seen_at: float) -> None:
+    def add(self, item: Item, seen_at: float, followed_until: float | None) -> None:
         self.staged[item.key] = item.resource_version
+        self.sink.followed_until = followed_until
 
     def commit(self) -> None:
         self.sink.held = self.staged
@@ -91,7 +95,8 @@ class Half:
     error: Exception
 
 
-Answer = Page | Half | Exception | Sequence[bytes | Exception]
+Answer = Page | Half | Exception | Sequence[bytes | Exception | float]
+"""A number in a stream is seconds in which nothing comes."""
 
 
 class ScriptedClient:
@@ -134,12 +139,15 @@ class ScriptedClient:
             for line in answer:
                 if isinstance(line, Exception):
                     raise line
-                yield line
+                if isinstance(line, float):
+                    self._clock.advance(line)
+                else:
+                    yield line
             self._clock.advance(self._watch_seconds)
 
         yield lines()
 
-    def _next(self, request: str) -> Page | Half | Sequence[bytes | Exception]:
+    def _next(self, request: str) -> Page | Half | Sequence[bytes | Exception | float]:
         if not self._answers:
             raise Finished
         self.requests.append(request)
@@ -344,6 +352,35 @@ async def test_after_an_outage_a_watch_has_to_prove_itself() -> None:
     assert run.telemetry.state is ResourceState.SYNCED
 
 
+CUT = Unreachable("cut", "the connection was cut")
+
+
+async def test_what_a_watch_brings_comes_as_it_happens() -> None:
+    run = await Run(page(version=5), [event("ADDED", obj("a", 6)), 60.0, event("ADDED", obj("b", 7))], []).to_the_end()
+    assert run.sink.written_after == {"ns/a": None, "ns/b": None}
+
+
+async def test_after_a_lost_connection_what_was_waiting_comes_late_and_what_follows_does_not() -> None:
+    lost = [event("ADDED", obj("a", 6)), 60.0, CUT]
+    again = [1.0, event("ADDED", obj("b", 7)), 10.0, event("ADDED", obj("c", 8))]
+    run = await Run(page(version=5), lost, again, []).to_the_end()
+    # The last that is known to have come as it happened is "a", at the very beginning.
+    assert run.sink.written_after == {"ns/a": None, "ns/b": EPOCH, "ns/c": None}
+
+
+async def test_a_watch_that_ended_as_watches_do_has_missed_nothing() -> None:
+    run = await Run(page(version=5), [], [1.0, event("ADDED", obj("b", 7))], []).to_the_end()
+    assert run.sink.written_after == {"ns/b": None}
+
+
+async def test_a_listing_anew_tells_how_long_ago_everything_was_known() -> None:
+    run = Run(page(version=5), [event("ADDED", obj("a", 6)), 60.0, CUT], [GONE], page(obj("a", 9), version=9), [])
+    await run.to_the_end()
+    assert run.sink.followed_until == EPOCH
+    first = await Run(page(obj("a", 1), version=5), []).to_the_end()
+    assert first.sink.followed_until is None
+
+
 async def test_a_kind_that_may_be_listed_but_not_watched_is_refreshed_by_listing_and_stays_forbidden() -> None:
     forbidden = StatusError(403, "Forbidden", "cannot watch")
     run = await Run(page(obj("a", 1), version=5), forbidden, page(obj("a", 2), version=6), forbidden).to_the_end()
@@ -354,10 +391,10 @@ async def test_a_kind_that_may_be_listed_but_not_watched_is_refreshed_by_listing
 
 async def test_a_defect_of_ours_about_one_object_costs_that_object(caplog: pytest.LogCaptureFixture) -> None:
     class Choosy(Sink):
-        def upsert(self, item: Item, seen_at: float) -> None:
+        def upsert(self, item: Item, seen_at: float, written_after: float | None) -> None:
             if item.key == "ns/odd":
                 raise RecursionError("as deep as it gets")
-            super().upsert(item, seen_at)
+            super().upsert(item, seen_at, written_after)
 
     run = Run(
         page(version=5), [event("ADDED", obj("odd", 6)), event("ADDED", obj("odd", 7)), event("ADDED", obj("b", 8))]

@@ -9,7 +9,20 @@ import pytest
 from gotk_exporter.metrics import families as f
 from gotk_exporter.metrics.families import OBJECT_FAMILIES, Profile, matches_any, select
 
-MINIMAL = (f.RECONCILE_CONDITION, f.SUSPEND_STATUS, f.RESOURCE_INFO)
+MINIMAL = (
+    f.RECONCILE_CONDITION,
+    f.SUSPEND_STATUS,
+    f.RESOURCE_INFO,
+    f.FAILING_SINCE,
+    f.FAILING_SINCE_UNCERTAINTY,
+    f.WAITING_SINCE,
+    f.PROGRESSING_SINCE,
+    f.BLOCKED,
+    f.ROOT_CAUSE_INFO,
+    f.BLOCKED_DEPENDENTS,
+    f.HELD_BACK,
+)
+"""Of these only the first three have series of an object that is well and at rest."""
 
 
 def test_each_profile_holds_all_of_the_one_before_it_and_full_holds_everything() -> None:
@@ -23,12 +36,12 @@ def test_each_profile_holds_all_of_the_one_before_it_and_full_holds_everything()
 @pytest.mark.parametrize(
     ("allow", "deny", "chosen"),
     [
-        ((), ("gotk_suspend_status",), (f.RECONCILE_CONDITION, f.RESOURCE_INFO)),
-        ((), ("gotk_resource_*",), (f.RECONCILE_CONDITION, f.SUSPEND_STATUS)),
+        ((), ("gotk_suspend_status",), tuple(family for family in MINIMAL if family is not f.SUSPEND_STATUS)),
+        ((), ("gotk_resource_*",), (f.RECONCILE_CONDITION, f.SUSPEND_STATUS, f.ROOT_CAUSE_INFO)),
         ((), ("*",), ()),
         # An allow list replaces the profile's choice, also with what the profile would leave out.
         (("gotk_resource_condition",), (), (f.RESOURCE_CONDITION,)),
-        (("gotk_*_seconds",), (), (f.RESOURCE_INTERVAL, f.RESOURCE_TIMEOUT)),
+        (("gotk_*_seconds",), ("*_since_*",), (f.RESOURCE_INTERVAL, f.RESOURCE_TIMEOUT)),
         (("gotk_resource_i*",), ("*_info",), (f.RESOURCE_INTERVAL, f.RESOURCE_INVENTORY_ENTRIES)),
         (("gotk_suspend_status",), ("gotk_suspend_status",), ()),
         # In the catalogue's order, not in the list's.

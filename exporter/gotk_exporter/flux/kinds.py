@@ -1,6 +1,6 @@
 """THE table: what we know about each kind of object that Flux and its neighbours reconcile.
 
-A new kind is one row here and one file in tests/data/kinds. Which version of a kind is read is the API server's choice
+A new kind is one row here and one file in tests/data/objects. Which version of a kind is read is the API server's choice
 (kube.discovery), so a row holds for every version that was ever served: fields that only some versions have are simply
 absent in the others. The table judges nothing (readiness) and writes nothing (samples).
 
@@ -12,6 +12,7 @@ kube-state-metrics configuration in fluxcd/flux2-monitoring-example.
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -27,6 +28,67 @@ class Reconciled(enum.Enum):
     UNLESS_OCI = "unless it is of type oci and carries no conditions"
     """HelmRepository: those of type oci lost their reconciler in Flux 2.2, and their status was emptied."""
     NEVER = "never"
+
+
+class Past(enum.Enum):
+    """Where objects of the kind keep what became of them before (flux.evidence reads it)."""
+
+    NONE = "only in their conditions"
+    RUNS = "status.history, an entry for each result of a run"
+    RELEASES = "the condition Released, and status.history with an entry for each release"
+    FETCHES = "the condition FetchFailed, and status.artifact"
+
+
+class Via(enum.Enum):
+    """What one object has to do with another: the label via."""
+
+    DEPENDS_ON = "dependsOn"
+    SOURCE_REF = "sourceRef"
+    CHART_REF = "chartRef"
+    IMAGE = "image"
+    HEALTH = "health"
+    PARENT = "parent"
+
+
+class Meaning(enum.Enum):
+    """What a controller means by taking Ready away."""
+
+    WAITS = "what the object needs is not there, and it has not tried itself"
+    RESTS = "nothing about success: a run was cut short, or waits for an approval; the verdict stays what it was"
+    RUNS = "a run goes on"
+    WELL = "the last run ended well"
+    FAILS = "its own run failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A reason of the verdict's condition, while that is not True, and what it means."""
+
+    reason: str
+    meaning: Meaning
+    via: Via | None = None
+    """What it waits for."""
+    text: str = ""
+    """A pattern that the message must hold, where the reason alone does not tell."""
+    retrying: bool | None = None
+    """Whether Reconciling=True/ProgressingWithRetry, which is set after a failed run, must stand beside it."""
+
+    def fits(self, reason: str, message: str, retrying: bool) -> bool:
+        if reason != self.reason or (self.retrying is not None and retrying is not self.retrying):
+            return False
+        return not self.text or re.search(self.text, message) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Refers:
+    """Where a kind names other objects: one reference, or a list of them."""
+
+    via: Via
+    path: str
+    kind: str = ""
+    """Of what it names, where the reference does not say."""
+    own_namespace: bool = True
+    """Whether a reference without a namespace means the object's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +120,30 @@ class Kind:
     timeout: Period | None = None
     info: Mapping[str, str] = field(default_factory=dict)
     """Labels of gotk_resource_info beyond the common ones: name to path, or to paths in order of preference."""
+    cases: tuple[Case, ...] = ()
+    """Reasons that are not simply the failure of a run; the first that fits. A reason without a case means what the
+    condition's status says: False that it failed, Unknown that it runs."""
+    phases: Mapping[str, Meaning] = field(default_factory=dict)
+    """For a kind whose status.phase says more than its condition."""
+    refers: tuple[Refers, ...] = ()
+    past: Past = Past.NONE
+    success_path: str | None = None
+    """Where the object says when it last succeeded, written at no other time."""
 
     @property
     def resource(self) -> str:
         """As RBAC and kubectl spell it: plural.group."""
         return f"{self.plural}.{self.group}"
+
+
+_DEPENDENCY_NOT_READY = Case("DependencyNotReady", Meaning.WAITS, Via.DEPENDS_ON)
+_SOURCE_REF = Refers(Via.SOURCE_REF, "spec.sourceRef")
+_CANCELED = Case("HealthCheckCanceled", Meaning.RESTS)
+"""Cut short because a newer revision has come, and started again at once."""
+_PATCH_FAILED = Case("ProgressingWithRetry", Meaning.RESTS)
+"""A source whose conditions could not be written: nothing is said about the fetch."""
+_NOT_FOUND = r'\.toolkit\.fluxcd\.io "[^"]*" not found'
+"""How the API server says that it has no such object."""
 
 
 def _source(
@@ -73,6 +154,8 @@ def _source(
     interval: Period = Period("spec.interval"),
     # The CRDs' default; for HelmRepository, whose CRD has none, its controller's.
     timeout: Period | None = Period("spec.timeout", default_seconds=60),
+    cases: tuple[Case, ...] = (_PATCH_FAILED,),
+    refers: tuple[Refers, ...] = (),
 ) -> Kind:
     return Kind(
         "source.toolkit.fluxcd.io",
@@ -82,13 +165,24 @@ def _source(
         interval=interval,
         timeout=timeout,
         info={"revision": "status.artifact.revision", **info},
+        cases=cases,
+        refers=refers,
+        past=Past.FETCHES,
     )
 
 
 _OPERATOR = "fluxcd.controlplane.io"
 
 
-def _operator(name: str, plural: str, every_seconds: float, timeout_seconds: float) -> Kind:
+def _operator(
+    name: str,
+    plural: str,
+    every_seconds: float,
+    timeout_seconds: float,
+    past: Past = Past.RUNS,
+    cases: tuple[Case, ...] = (_CANCELED,),
+    refers: tuple[Refers, ...] = (),
+) -> Kind:
     return Kind(
         _OPERATOR,
         name,
@@ -97,6 +191,9 @@ def _operator(name: str, plural: str, every_seconds: float, timeout_seconds: flo
         suspend_annotation=f"{_OPERATOR}/reconcile",
         interval=Period(annotation=f"{_OPERATOR}/reconcileEvery", default_seconds=every_seconds),
         timeout=Period(annotation=f"{_OPERATOR}/reconcileTimeout", default_seconds=timeout_seconds),
+        past=past,
+        cases=cases,
+        refers=refers,
     )
 
 
@@ -112,6 +209,23 @@ KINDS: tuple[Kind, ...] = (
         # GetTimeout in its API: the interval less 30 s where silent, and never under 30 s.
         timeout=Period("spec.timeout", interval_minus_seconds=30, minimum_seconds=30),
         info={"revision": "status.lastAppliedRevision", "source_name": "spec.sourceRef.name"},
+        cases=(
+            _DEPENDENCY_NOT_READY,
+            _CANCELED,
+            # The same before kustomize-controller 1.8, which had no reason for it.
+            Case("HealthCheckFailed", Meaning.RESTS, text=": context canceled$"),
+            # Reconciling alone would mislead: it stays from a failure before when the source goes away after it.
+            Case("ArtifactFailed", Meaning.WAITS, Via.SOURCE_REF, _NOT_FOUND),
+            # The second, of a run that began: source-controller lost its storage, as it does when its pod is replaced.
+            Case(
+                "ArtifactFailed", Meaning.WAITS, Via.SOURCE_REF, "^Source (artifact|is not ready, artifact) not found"
+            ),
+            Case("ArtifactFailed", Meaning.RESTS, text="^unable to get source '"),
+            Case("ArtifactFailed", Meaning.FAILS, text="path not found|failed to |not supported"),
+            Case("ArtifactFailed", Meaning.WAITS, Via.SOURCE_REF, retrying=False),
+        ),
+        refers=(Refers(Via.DEPENDS_ON, "spec.dependsOn", "Kustomization"), _SOURCE_REF),
+        past=Past.RUNS,
     ),
     Kind(
         "helm.toolkit.fluxcd.io",
@@ -126,8 +240,35 @@ KINDS: tuple[Kind, ...] = (
             "chart_ref_name": "spec.chartRef.name",
             "chart_source_name": "spec.chart.spec.sourceRef.name",
         },
+        cases=(
+            _DEPENDENCY_NOT_READY,
+            _CANCELED,
+            Case("SourceNotReady", Meaning.WAITS, Via.CHART_REF),
+            Case("HelmChartNotReady", Meaning.WAITS, Via.CHART_REF),
+            # The other text of this reason, "Could not load chart", is a failure of its own.
+            Case("ArtifactFailed", Meaning.WAITS, Via.CHART_REF, f"^could not get .*{_NOT_FOUND}"),
+            Case(
+                "ArtifactFailed", Meaning.WAITS, Via.CHART_REF, "^(Source|Chart) not ready|^HelmChart .* is not ready"
+            ),
+            Case("ArtifactFailed", Meaning.RESTS, text="^could not get "),
+            Case("PendingRelease", Meaning.RESTS, text="^Unlocked "),
+        ),
+        # And the HelmChart that it makes for itself (flux.references).
+        refers=(Refers(Via.DEPENDS_ON, "spec.dependsOn", "HelmRelease"), Refers(Via.CHART_REF, "spec.chartRef")),
+        past=Past.RELEASES,
     ),
-    _source("GitRepository", "gitrepositories", {"url": "spec.url"}),
+    _source(
+        "GitRepository",
+        "gitrepositories",
+        {"url": "spec.url"},
+        # Of a repository that it includes.
+        cases=(
+            Case("NotFound", Meaning.WAITS, Via.SOURCE_REF),
+            Case("NoArtifact", Meaning.WAITS, Via.SOURCE_REF),
+            _PATCH_FAILED,
+        ),
+        refers=(Refers(Via.SOURCE_REF, "spec.include", "GitRepository"),),
+    ),
     _source("OCIRepository", "ocirepositories", {"url": "spec.url"}),
     _source("Bucket", "buckets", {"endpoint": "spec.endpoint", "bucket_name": "spec.bucketName"}),
     _source(
@@ -138,7 +279,20 @@ KINDS: tuple[Kind, ...] = (
         # Optional since its type oci does without; GetRequeueAfter in its API takes a minute.
         interval=Period("spec.interval", default_seconds=60),
     ),
-    _source("HelmChart", "helmcharts", {"chart_name": "spec.chart", "chart_version": "spec.version"}, timeout=None),
+    _source(
+        "HelmChart",
+        "helmcharts",
+        {"chart_name": "spec.chart", "chart_version": "spec.version"},
+        timeout=None,
+        cases=(
+            Case("NoSourceArtifact", Meaning.WAITS, Via.SOURCE_REF),
+            Case("SourceUnavailable", Meaning.WAITS, Via.SOURCE_REF, "not found$"),
+            Case("SourceUnavailable", Meaning.FAILS, text="unsupported"),
+            Case("SourceUnavailable", Meaning.RESTS),
+            _PATCH_FAILED,
+        ),
+        refers=(_SOURCE_REF,),
+    ),
     Kind(
         "source.toolkit.fluxcd.io",
         "ExternalArtifact",
@@ -146,6 +300,8 @@ KINDS: tuple[Kind, ...] = (
         Reconciled.IF_CONDITIONS,
         suspend_path=None,
         interval=None,
+        # Its producer.
+        refers=(_SOURCE_REF,),
     ),
     Kind(
         "source.extensions.fluxcd.io",
@@ -155,6 +311,16 @@ KINDS: tuple[Kind, ...] = (
         suspend_annotation="source.extensions.fluxcd.io/reconcile",
         # GetRequeueAfter in its API: one hour, not to be configured.
         interval=Period(default_seconds=3600),
+        cases=(
+            Case(
+                "SourceFetchFailed",
+                Meaning.WAITS,
+                Via.SOURCE_REF,
+                f"^get sources failed: (.*{_NOT_FOUND}|source .* is not ready)",
+            ),
+            Case("SourceFetchFailed", Meaning.RESTS, text="^get sources failed: unable to get source"),
+        ),
+        refers=(Refers(Via.SOURCE_REF, "spec.sources"),),
     ),
     Kind(
         "notification.toolkit.fluxcd.io",
@@ -183,22 +349,43 @@ KINDS: tuple[Kind, ...] = (
         "imagerepositories",
         timeout=Period("spec.timeout", interval_minus_seconds=0, minimum_seconds=1),
         info={"image": "spec.image"},
+        success_path="status.lastScanResult.scanTime",
     ),
     Kind(
         "image.toolkit.fluxcd.io",
         "ImagePolicy",
         "imagepolicies",
         info={"source_name": "spec.imageRepositoryRef.name"},
+        cases=(
+            Case("DependencyNotReady", Meaning.WAITS, Via.IMAGE),
+            # What is wrong is the ImageRepository's image; the policy has none.
+            Case("ImageURLInvalid", Meaning.WAITS, Via.IMAGE),
+            Case("FeatureGateDisabled", Meaning.WAITS, Via.IMAGE),
+        ),
+        refers=(Refers(Via.IMAGE, "spec.imageRepositoryRef", "ImageRepository"),),
     ),
     Kind(
         "image.toolkit.fluxcd.io",
         "ImageUpdateAutomation",
         "imageupdateautomations",
         info={"source_name": "spec.sourceRef.name"},
+        cases=(
+            Case("SourceManagerFailed", Meaning.WAITS, Via.SOURCE_REF, _NOT_FOUND),
+            Case("SourceManagerFailed", Meaning.RESTS, text="failed to get refer(red|enced) git repository"),
+            Case("GitRepositoryNotAvailable", Meaning.WAITS, Via.SOURCE_REF),
+        ),
+        refers=(Refers(Via.SOURCE_REF, "spec.sourceRef", "GitRepository"),),
     ),
     _operator("FluxInstance", "fluxinstances", 3600, 300),
-    _operator("ResourceSet", "resourcesets", 3600, 300),
-    _operator("ResourceSetInputProvider", "resourcesetinputproviders", 600, 120),
+    _operator(
+        "ResourceSet",
+        "resourcesets",
+        3600,
+        300,
+        cases=(_DEPENDENCY_NOT_READY, _CANCELED),
+        refers=(Refers(Via.DEPENDS_ON, "spec.dependsOn", own_namespace=False),),
+    ),
+    _operator("ResourceSetInputProvider", "resourcesetinputproviders", 600, 120, Past.NONE, cases=()),
     # Its Ready is always True and says nothing about Flux.
     Kind(
         _OPERATOR,
@@ -209,12 +396,40 @@ KINDS: tuple[Kind, ...] = (
         suspend_annotation=f"{_OPERATOR}/reconcile",
         interval=None,
     ),
-    Kind("infra.contrib.fluxcd.io", "Terraform", "terraforms"),
+    Kind(
+        "infra.contrib.fluxcd.io",
+        "Terraform",
+        "terraforms",
+        success_path="status.lastSuccessfulReconcileAt",
+        cases=(
+            _DEPENDENCY_NOT_READY,
+            # Ready=Unknown until somebody approves the plan, which may be never.
+            Case("TerraformPlannedWithChanges", Meaning.RESTS),
+            Case("ArtifactFailed", Meaning.WAITS, Via.SOURCE_REF, _NOT_FOUND),
+            Case("ArtifactFailed", Meaning.WAITS, Via.SOURCE_REF, "^Source .*not found"),
+            Case("ArtifactFailed", Meaning.RESTS, text="^could not get Source object"),
+        ),
+        refers=(Refers(Via.DEPENDS_ON, "spec.dependsOn", "Terraform"), _SOURCE_REF),
+    ),
     Kind(
         "flagger.app",
         "Canary",
         "canaries",
         condition="Promoted",
+        phases={
+            "Initializing": Meaning.RUNS,
+            "Initialized": Meaning.WELL,
+            "Progressing": Meaning.RUNS,
+            "Promoting": Meaning.RUNS,
+            "Finalising": Meaning.RUNS,
+            "Succeeded": Meaning.WELL,
+            "Failed": Meaning.FAILS,
+            # For a person's word.
+            "Waiting": Meaning.RESTS,
+            "WaitingPromotion": Meaning.RESTS,
+            "Terminating": Meaning.RESTS,
+            "Terminated": Meaning.RESTS,
+        },
         # GetAnalysisInterval in its API.
         interval=Period(
             "spec.analysis.interval | spec.canaryAnalysis.interval",

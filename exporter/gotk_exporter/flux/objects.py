@@ -30,18 +30,30 @@ class Metadata(Part, frozen=True):
     uid: str = ""
     resource_version: str = ""
     generation: Int64 | None = None
+    creation_timestamp: str | None = None
     deletion_timestamp: str | None = None
     annotations: dict[str, str] | None = None
+    labels: dict[str, str] | None = None
 
 
 class Condition(Part, frozen=True):
     type: str
     status: str
     reason: str = ""
+    message: str = ""
+    last_transition_time: str | None = None
 
 
 class Reference(Part, frozen=True):
+    """Another object that a spec names; what it leaves out follows from the kind that says it (flux.references)."""
+
     name: str = ""
+    namespace: str = ""
+    kind: str = ""
+
+
+class Include(Part, frozen=True):
+    repository: Reference = Reference()
 
 
 class ChartSpec(Part, frozen=True):
@@ -56,9 +68,14 @@ class Analysis(Part, frozen=True):
     interval: str | None = None
 
 
+class Presence(Part, frozen=True):
+    """Something of which we only ask whether it is there."""
+
+
 class Spec(Part, frozen=True):
     suspend: bool | None = None
     interval: str | None = None
+    retry_interval: str | None = None
     timeout: str | None = None
     type: str | None = None
     url: str | None = None
@@ -70,28 +87,55 @@ class Spec(Part, frozen=True):
     chart_ref: Reference | None = None
     source_ref: Reference | None = None
     image_repository_ref: Reference | None = None
+    depends_on: list[Reference] | None = None
+    include: list[Include] | None = None
+    sources: list[Reference] | None = None
+    """What an ArtifactGenerator composes."""
+    artifacts: list[Reference] | None = None
+    """The ExternalArtifacts that an ArtifactGenerator produces, in its own namespace."""
+    wait: bool | None = None
+    health_checks: list[Presence] | None = None
+    kube_config: Presence | None = None
     analysis: Analysis | None = None
     canary_analysis: Analysis | None = None
 
 
 class Artifact(Part, frozen=True):
     revision: str | None = None
+    last_update_time: str | None = None
 
 
-class Release(Part, frozen=True):
-    """An entry of a HelmRelease's history; a Kustomization's history has other fields, so all of these are absent."""
+class TestHook(Part, frozen=True):
+    phase: str = ""
+
+
+class HistoryEntry(Part, frozen=True):
+    """A release of a HelmRelease, or runs of an applier that had the same result: each has fields of its own."""
 
     chart_name: str | None = None
     chart_version: str | None = None
     app_version: str | None = None
+    status: str | None = None
+    action: str | None = None
+    last_deployed: str | None = None
+    test_hooks: dict[str, TestHook] | None = None
+    first_reconciled: str | None = None
+    last_reconciled: str | None = None
+    last_reconciled_status: str | None = None
 
 
 class Entry(Part, frozen=True):
-    """Something an object manages. Only counted, so nothing of it is read."""
+    """An object that another one manages. ``id`` is namespace_name_group_kind with the appliers."""
+
+    id: str = ""
 
 
 class Inventory(Part, frozen=True):
     entries: list[Entry] | None = None
+
+
+class ScanResult(Part, frozen=True):
+    scan_time: str | None = None
 
 
 class Status(Part, frozen=True):
@@ -99,9 +143,15 @@ class Status(Part, frozen=True):
     observed_generation: Int64 | None = None
     artifact: Artifact | None = None
     last_applied_revision: str | None = None
-    history: list[Release] | None = None
+    history: list[HistoryEntry] | None = None
     inventory: Inventory | list[Entry] | None = None
     """ArtifactGenerator has a bare list where the appliers have an object with ``entries``."""
+    helm_chart: str | None = None
+    """namespace/name of the HelmChart that a HelmRelease made."""
+    phase: str | None = None
+    """A Canary's."""
+    last_scan_result: ScanResult | None = None
+    last_successful_reconcile_at: str | None = None
 
 
 class FluxObject(Part, frozen=True):

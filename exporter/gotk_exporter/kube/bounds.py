@@ -48,6 +48,12 @@ class Bounds:
     plugin_interval: float = 10.0
     """A credential plugin is not run more often than this, however often its token is refused."""
     plugin_timeout: float = 60.0
+    checkpoint_interval: float = 60.0
+    """The checkpoint is written at most so often."""
+    checkpoint_patience: float = 30.0
+    """How long the start waits for a checkpoint that cannot be read."""
+    checkpoint_farewell: float = 5.0
+    """How long the end waits for one that cannot be written."""
 
     def divided(self, speed: float) -> Bounds:
         """All durations divided by ``speed``."""

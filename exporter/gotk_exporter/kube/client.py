@@ -76,6 +76,15 @@ class _Pace:
     """Between two pieces of its body."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What is sent, where that is more than a path."""
+
+    method: str = "GET"
+    body: bytes | None = None
+    content_type: str = ""
+
+
 class ApiClient:
     """One session with one API server; used by every reflector."""
 
@@ -116,6 +125,12 @@ class ApiClient:
             body = await _read(response)
         content_type = response.headers.get("Content-Type", "")
         return Answer(body, content_type, response.headers.get("ETag"), response.status == 304)
+
+    async def send(self, verb: str, method: str, path: str, body: bytes | None, content_type: str) -> bytes:
+        """One request about one object; ``verb`` as RBAC calls it. Returns the object. Raises ApiError."""
+        call = _Call(method, body, content_type)
+        async with self._answer(verb, "", path, {}, call=call) as response:
+            return await _read(response)
 
     async def list_page(self, resource: Resource, namespace: str | None, continue_token: str) -> Page:
         """One page of a listing. Raises ApiError."""
@@ -179,15 +194,19 @@ class ApiClient:
         accept: str = _JSON,
         etag: str | None = None,
         pace: _Pace | None = None,
+        call: _Call = _Call(),
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """A successful answer, its body not read yet. Counts the request; what happens to the body counts no more.
 
         ``pace``: of the body; None where the whole of it must come within the request's time.
         """
         headers = {"Accept": accept} | ({"If-None-Match": etag} if etag else {})
+        if call.content_type:
+            headers["Content-Type"] = call.content_type
         try:
             endpoint = await self._credentials.endpoint()
-            response = await self._send(endpoint, path, params, headers, pace or _Pace(self._bounds.request_timeout))
+            pace = pace or _Pace(self._bounds.request_timeout)
+            response = await self._send(endpoint, call, path, params, headers, pace)
         except (CredentialsError, Unreachable) as error:
             failure = error if isinstance(error, Unreachable) else Unreachable("credentials", str(error))
             self._count(verb, resource, failure.outcome)
@@ -197,7 +216,7 @@ class ApiClient:
             try:
                 if response.status == 401:
                     self._credentials.refuse(endpoint)
-                if response.status != 200 and not (response.status == 304 and etag):
+                if response.status not in (200, 201) and not (response.status == 304 and etag):
                     raise await self._refusal(response, endpoint)
                 if response.status == 200 and response.content_type != _JSON:
                     raise Unreachable("malformed", _foreign(response))
@@ -208,7 +227,13 @@ class ApiClient:
                     response.connection.transport.abort()
 
     async def _send(
-        self, endpoint: Endpoint, path: str, params: Mapping[str, str], headers: dict[str, str], pace: _Pace
+        self,
+        endpoint: Endpoint,
+        call: _Call,
+        path: str,
+        params: Mapping[str, str],
+        headers: dict[str, str],
+        pace: _Pace,
     ) -> aiohttp.ClientResponse:
         assert self._session is not None, "the client is used outside of its context"
         if endpoint.authorization is not None:
@@ -216,9 +241,11 @@ class ApiClient:
         with named_errors(proxied=endpoint.proxy is not None):
             # The head of an answer must always come in time, whatever its body may take.
             async with asyncio.timeout(self._bounds.request_timeout):
-                return await self._session.get(
+                return await self._session.request(
+                    call.method,
                     endpoint.base_url + path,
                     params=params,
+                    data=call.body,
                     headers=headers,
                     timeout=aiohttp.ClientTimeout(
                         total=pace.whole,

@@ -40,7 +40,8 @@ log = logging.getLogger(__name__)
 class Replacement(Protocol):
     """A listing on its way into a sink."""
 
-    def add(self, item: Item, seen_at: float) -> None: ...
+    def add(self, item: Item, seen_at: float, followed_until: float | None) -> None:
+        """``followed_until``: up to when what the sink holds of the kind was all there was; None before any."""
 
     def commit(self) -> None: ...
 
@@ -51,7 +52,8 @@ class ObjectSink(Protocol):
     def begin_replacement(self, api_version: str) -> Replacement:
         """Objects added to it replace all that the sink holds when it is committed; let go of it to abandon it."""
 
-    def upsert(self, item: Item, seen_at: float) -> None: ...
+    def upsert(self, item: Item, seen_at: float, written_after: float | None) -> None:
+        """``written_after``: of an event that a watch brings late, after a connection was lost; None otherwise."""
 
     def delete(self, item: Item) -> None: ...
 
@@ -74,6 +76,9 @@ class ListWatchClient(Protocol):
         self, resource: Resource, namespace: str | None, resource_version: str, timeout_seconds: float
     ) -> AbstractAsyncContextManager[AsyncGenerator[bytes, None]]: ...
 
+
+LATE_SECONDS = 2.0
+"""What a watch brings within this time after the last one ended came as it happened."""
 
 _EVENTS = {signal.value: signal for signal in (Signal.ADDED, Signal.MODIFIED, Signal.DELETED)}
 
@@ -105,6 +110,10 @@ class Reflector:
         self._cursor = Cursor(Phase.LISTING if len(sink) else Phase.STARTING)
         self._staged: Replacement | None = None
         self._reported: set[str] = set()
+        self._followed_until: float | None = None
+        """Unix seconds: up to when nothing can have happened that has not come."""
+        self._catching_up_until = 0.0
+        """On the monotonic clock: until then what a new watch brings may have waited for it."""
         place = f" in {namespace}" if namespace is not None else ""
         self._name = f"{resource.plural}.{resource.group}/{resource.version}{place}"
         self._standing = Standing(self._name, namespace is not None, telemetry, on_missing)
@@ -150,7 +159,7 @@ class Reflector:
             self._staged = self._sink.begin_replacement(self._resource.version)
         for raw in objects:
             with self._at_its_own_cost():
-                self._staged.add(identify(raw), now)
+                self._staged.add(identify(raw), now, self._followed_until)
 
     async def _watch(self, request: WatchRequest) -> None:
         timeout = self._bounds.watch_timeout * (1 + self._chance.random())
@@ -158,6 +167,7 @@ class Reflector:
         async with self._client.watch(self._resource, self._namespace, request.resource_version, timeout) as lines:
             self._contact()
             self._telemetry.watching()
+            self._catching_up_until = started + self._bounds.watch_short
             proof = asyncio.get_running_loop().call_later(self._bounds.watch_short, self._prove)
             try:
                 async with contextlib.aclosing(lines) as stream:
@@ -168,6 +178,7 @@ class Reflector:
         if self._clock.monotonic() - started < self._bounds.watch_short:
             raise Unreachable("short", "the API server ended a watch at once")
         self._prove()
+        self._followed_until = self._clock.wall()
 
     def _receive(self, line: bytes) -> None:
         try:
@@ -175,6 +186,7 @@ class Reflector:
         except ShapeError as error:
             raise Malformed(str(error)) from None
         now = self._contact()
+        written_after = self._written_after(now)
         signal = _EVENTS.get(event.type)
         if signal is None:
             self._receive_other(event)
@@ -185,10 +197,22 @@ class Reflector:
             item = identify(event.object)
             effect = self._advance(signal, item.resource_version)
             if effect is Effect.UPSERT:
-                self._sink.upsert(item, now)
+                self._sink.upsert(item, now, written_after)
             elif effect is Effect.DELETE:
                 self._sink.delete(item)
             self._telemetry.holds(len(self._sink))
+
+    def _written_after(self, now: float) -> float | None:
+        """Since when an event that comes now may have been waiting; None where it comes as it happens.
+
+        A watch goes on from where the last one ended: nothing is missed, but what happened in between comes at once,
+        and nothing says where that ends.
+        """
+        before = self._followed_until
+        if before is not None and now - before > LATE_SECONDS and self._clock.monotonic() < self._catching_up_until:
+            return before
+        self._followed_until = now
+        return None
 
     def _receive_other(self, event: WatchLine) -> None:
         if event.type == "BOOKMARK":
@@ -208,6 +232,7 @@ class Reflector:
         self._cursor, effect = self._cursor.advance(signal, resource_version, continue_token)
         if effect is Effect.COMMIT and self._staged is not None:
             self._staged.commit()
+            self._followed_until = self._clock.wall()
             self._telemetry.listed()
             self._telemetry.holds(len(self._sink))
             self._standing.listed(len(self._sink))

@@ -47,7 +47,8 @@ def escape_label_value(value: str) -> str:
     """``value`` as it stands between the quotes: bounded, escaped, and always encodable as UTF-8."""
     if len(value) > MAX_LABEL_VALUE_CHARS:
         value = value[: MAX_LABEL_VALUE_CHARS - 1] + "…"
-    if value.isalnum() and value.isascii():
+    # Nearly all values; a line end or a lone surrogate is not printable.
+    if value.isprintable() and '"' not in value and "\\" not in value:
         return value
     return value.translate(_ESCAPES)
 

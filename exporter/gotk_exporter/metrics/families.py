@@ -76,6 +76,68 @@ RESOURCE_CONDITION = Family(
     (*_OBJECT, "type", "status", "reason"),
     Profile.FULL,
 )
+FAILING_SINCE = Family(
+    "gotk_resource_failing_since_timestamp_seconds",
+    "gauge",
+    "When the object's own failure began: the first run that failed after the last one that went well. Retries, new "
+    "revisions and other words for it do not move it. Absent while it is well or only waits.",
+    _OBJECT,
+)
+FAILING_SINCE_UNCERTAINTY = Family(
+    "gotk_resource_failing_since_uncertainty_seconds",
+    "gauge",
+    "How much later than its failing-since the failure may have begun: 0 where the exporter saw it begin, more where "
+    "it was not there and the object cannot tell. Only the time after that is certain.",
+    _OBJECT,
+)
+WAITING_SINCE = Family(
+    "gotk_resource_waiting_since_timestamp_seconds",
+    "gauge",
+    "Since when the object does not try, because something that it needs is not there; gotk_resource_blocked says "
+    "what.",
+    _OBJECT,
+)
+PROGRESSING_SINCE = Family(
+    "gotk_resource_progressing_since_timestamp_seconds",
+    "gauge",
+    "When the run began that is going on; the object's creation where no controller has ever touched it. Absent "
+    "between runs.",
+    _OBJECT,
+)
+BLOCKED = Family(
+    "gotk_resource_blocked",
+    "gauge",
+    "The object waits, or fails, because of that root cause; always 1, at most five per object, and via is how it "
+    "hangs from it.",
+    (*_OBJECT, "by_kind", "by_name", "by_namespace", "via"),
+)
+ROOT_CAUSE_INFO = Family(
+    "gotk_root_cause_info",
+    "gauge",
+    "Each object at which a search for the cause ends, always 1: its own failure, or what it is that others wait for "
+    "in vain. It may be missing and have no other series (reason NotFound).",
+    (*_OBJECT, "reason"),
+)
+BLOCKED_DEPENDENTS = Family(
+    "gotk_resource_blocked_dependents",
+    "gauge",
+    "How many objects wait or fail because of this root cause.",
+    _OBJECT,
+)
+HELD_BACK = Family(
+    "gotk_resource_held_back",
+    "gauge",
+    "How many objects downstream of this failing one are ready all the same, but can receive nothing new.",
+    _OBJECT,
+)
+DEPENDENCY_INFO = Family(
+    "gotk_resource_dependency_info",
+    "gauge",
+    "What the object needs: dependsOn, its source or chart, its image repository, children whose health it waits for, "
+    "and the parent that applied it; always 1.",
+    (*_OBJECT, "on_kind", "on_name", "on_namespace", "via"),
+    Profile.DEFAULT,
+)
 RESOURCE_INTERVAL = Family(
     "gotk_resource_interval_seconds",
     "gauge",
@@ -113,6 +175,15 @@ OBJECT_FAMILIES: tuple[Family, ...] = (
     SUSPEND_STATUS,
     RESOURCE_INFO,
     RESOURCE_CONDITION,
+    FAILING_SINCE,
+    FAILING_SINCE_UNCERTAINTY,
+    WAITING_SINCE,
+    PROGRESSING_SINCE,
+    BLOCKED,
+    ROOT_CAUSE_INFO,
+    BLOCKED_DEPENDENTS,
+    HELD_BACK,
+    DEPENDENCY_INFO,
     RESOURCE_INTERVAL,
     RESOURCE_TIMEOUT,
     RESOURCE_GENERATION_LAG,
@@ -184,6 +255,27 @@ CREDENTIALS_LOADS = Family(
     "Times that the credentials for the API server were read anew, by result (changed, unchanged, failed).",
     ("result",),
 )
+CHECKPOINT_LAST_SUCCESS = Family(
+    "gotk_exporter_checkpoint_last_success_timestamp_seconds",
+    "gauge",
+    "When the checkpoint (what a restart would forget) was last found up to date or written; 0 where none is kept.",
+    (),
+)
+CHECKPOINT_OBJECTS = Family(
+    "gotk_exporter_checkpoint_objects", "gauge", "Objects in the checkpoint: those that are not plainly well.", ()
+)
+CHECKPOINT_LEFT_OUT = Family(
+    "gotk_exporter_checkpoint_left_out_objects",
+    "gauge",
+    "Objects that found no room in the checkpoint; after a restart their failures may have an uncertain beginning.",
+    (),
+)
+CHECKPOINT_FAILURES = Family(
+    "gotk_exporter_checkpoint_failures_total",
+    "counter",
+    "Attempts to read or write the checkpoint that failed.",
+    (),
+)
 SCRAPE_RENDER = Family(
     "gotk_exporter_scrape_render_seconds", "gauge", "How long it took to prepare the body of the previous scrape.", ()
 )
@@ -207,6 +299,10 @@ EXPORTER_FAMILIES: tuple[Family, ...] = (
     DISCOVERY_LAST_SUCCESS,
     DISCOVERY_FAILURES,
     CREDENTIALS_LOADS,
+    CHECKPOINT_LAST_SUCCESS,
+    CHECKPOINT_OBJECTS,
+    CHECKPOINT_LEFT_OUT,
+    CHECKPOINT_FAILURES,
     SCRAPE_RENDER,
     SCRAPE_BODY,
 )

@@ -17,9 +17,10 @@ from gotk_exporter.metrics.families import Family
 Lines = tuple[bytes, ...]
 """One object's sample lines: the i-th item holds all of its lines in the store's i-th family, b"" if it has none."""
 
-_CHUNK_OBJECTS = 5_000
+_CHUNK_OBJECTS = 500
 """Objects joined into one piece of the body: bounds what a scrape of a large fleet holds at a time, and how long the
-event loop waits for one piece (2 ms, measured)."""
+event loop waits for one piece. Not more: pieces of a megabyte are given back to the system after each scrape, and then
+fetched again, page by page, for the next (9.9 instead of 5.9 ms for 2.8 MB, measured)."""
 
 
 @dataclass(frozen=True, slots=True)

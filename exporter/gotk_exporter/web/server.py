@@ -10,11 +10,14 @@ import re
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from aiohttp import web
 
 from gotk_exporter import __version__
 from gotk_exporter.clock import Clock
+from gotk_exporter.flux.explanation import Explanation, encode
+from gotk_exporter.flux.question import BadQuestion, NoAnswer
 from gotk_exporter.metrics.exposition import Format
 from gotk_exporter.telemetry import Telemetry
 from gotk_exporter.web.body import Body
@@ -25,6 +28,9 @@ SEND_TIMEOUT_SECONDS = 60.0
 minute. Its connection is closed; else each one that stalls would hold a page in memory for ever."""
 
 
+EXPLAIN_PATH = "/api/v1/explain"
+Explain: TypeAlias = Callable[[str, str, str | None], Explanation]
+_NO_STORE = {"Cache-Control": "no-store"}
 _GRACE_SECONDS = 0.1
 """What a scrape under way gets to end in when we stop. aiohttp gives it twice."""
 
@@ -69,18 +75,22 @@ class Server:
         metrics_path: str,
         clock: Clock,
         send_timeout: float = SEND_TIMEOUT_SECONDS,
+        explain: Explain | None = None,
     ) -> None:
-        """``pending`` names what is not known yet; empty when ready."""
+        """``pending`` names what is not known yet; empty when ready. ``explain``: of a kind, a name and a namespace."""
         self._body = body
         self._telemetry = telemetry
         self._pending = pending
         self._metrics_path = metrics_path
         self._clock = clock
         self._send_timeout = send_timeout
+        self._explain = explain
         application = web.Application()
         application.router.add_get(metrics_path, self._metrics)
         application.router.add_get("/-/healthy", self._healthy)
         application.router.add_get("/-/ready", self._ready)
+        if explain is not None and metrics_path != EXPLAIN_PATH:
+            application.router.add_get(EXPLAIN_PATH, self._explanation)
         if metrics_path != "/":
             application.router.add_get("/", self._landing)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_GRACE_SECONDS)
@@ -171,9 +181,26 @@ class Server:
             return web.Response(status=503, text=f"Not ready: waiting for {', '.join(pending)}.\n")
         return web.Response(text="gotk-exporter is ready.\n")
 
+    async def _explanation(self, request: web.Request) -> web.Response:
+        kind, name = request.query.get("kind", ""), request.query.get("name", "")
+        if not (kind and name):
+            return _refused(400, f"{EXPLAIN_PATH} needs the parameters kind and name, and knows namespace")
+        assert self._explain is not None
+        try:
+            explanation = self._explain(kind, name, request.query.get("namespace") or None)
+        except BadQuestion as error:
+            return _refused(400, str(error))
+        except NoAnswer as error:
+            return _refused(404, str(error))
+        return web.Response(body=encode(explanation), headers=_NO_STORE, content_type="application/json")
+
     async def _landing(self, _request: web.Request) -> web.Response:
         path = html.escape(self._metrics_path, quote=True)
         return web.Response(text=_LANDING.format(version=__version__, metrics_path=path), content_type="text/html")
+
+
+def _refused(status: int, error: str) -> web.Response:
+    return web.json_response({"error": error}, status=status, headers=_NO_STORE)
 
 
 def _joined(request: web.Request, name: str) -> str:

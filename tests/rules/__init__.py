@@ -1,0 +1,1 @@
+"""Rules over what the exporter serves, run by promtool and by Prometheus."""
