@@ -11,7 +11,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 PYTEST_FLAGS ?=
 DEMO_FLAGS ?=
-BENCH_FLAGS ?=
+BENCH_FLAGS ?= --through kube-apiserver --through simulator --json build/bench.json
 LOCK_FLAGS ?=
 
 BIN := .venv/bin
@@ -77,7 +77,7 @@ peers: venv ## Get the real peers of the tests: minutes the first time, nothing 
 test: venv peers ## Run every test (PYTEST_FLAGS='-k watch' for some)
 	$(BIN)/pytest $(PYTEST_FLAGS)
 
-bench: venv peers ## What it costs, on a real kube-apiserver with 10,000 objects (BENCH_FLAGS=--help)
+bench: venv peers ## What it costs: through a real kube-apiserver and, with more objects, a simulated one (BENCH_FLAGS=--help)
 	$(BIN)/python -m tests.bench $(BENCH_FLAGS)
 
 # Without the prerequisite venv: what is locked now may be what cannot be installed.

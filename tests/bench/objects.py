@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 NAMESPACES = 40
@@ -17,15 +19,41 @@ SOURCE = "source.toolkit.fluxcd.io/v1"
 Object = dict[str, Any]
 
 
-def fleet(count: int) -> Iterator[Object]:
-    """``count`` objects as the targets are stated for: Kustomizations of about 9.4 KB as the API server stores them."""
-    return (kustomization(number) for number in range(count))
+@dataclass(frozen=True)
+class Fleet:
+    """So many objects: Kustomizations of 9.4 KB as the API server lists them and, where it is mixed, what a platform
+    has beside them: half as many HelmReleases, a tenth in sources."""
 
+    count: int
+    mixed: bool = False
 
-def companions(count: int) -> Iterator[Object]:
-    """What a platform with so many Kustomizations has beside them: half as many HelmReleases, a tenth in sources."""
-    yield from (helm_release(number) for number in range(count // 2))
-    yield from (git_repository(number) for number in range(count // 10))
+    @property
+    def kustomizations(self) -> int:
+        return self.count - self._releases - self._sources
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return ("Kustomization", "HelmRelease", "GitRepository") if self.mixed else ("Kustomization",)
+
+    def __str__(self) -> str:
+        kustomizations = f"{self.kustomizations} Kustomizations"
+        rest = f", {self._releases} HelmReleases, {self._sources} GitRepositories"
+        return kustomizations + rest if self.mixed else kustomizations
+
+    def __iter__(self) -> Iterator[Object]:
+        return itertools.chain(
+            map(kustomization, range(self.kustomizations)),
+            map(helm_release, range(self._releases)),
+            map(git_repository, range(self._sources)),
+        )
+
+    @property
+    def _releases(self) -> int:
+        return self.count * 5 // 16 if self.mixed else 0
+
+    @property
+    def _sources(self) -> int:
+        return self.count // 16 if self.mixed else 0
 
 
 def name_of(number: int) -> str:
@@ -75,6 +103,9 @@ def kustomization(number: int) -> Object:
             "timeout": "5m",
             "prune": True,
             "wait": True,
+            "force": False,
+            "serviceAccountName": "team-reconciler",
+            "targetNamespace": namespace,
             "path": f"./teams/{namespace}/{name}/overlays/production",
             "sourceRef": {"kind": "GitRepository", "name": "fleet", "namespace": "flux-system"},
             "dependsOn": [{"name": "infrastructure", "namespace": "flux-system"}],
@@ -84,6 +115,7 @@ def kustomization(number: int) -> Object:
             "observedGeneration": 1,
             "lastAppliedRevision": revision,
             "lastAttemptedRevision": revision,
+            "lastHandledReconcileAt": WRITTEN,
             "conditions": [
                 condition("Ready", "True", "ReconciliationSucceeded", f"Applied revision: {revision}"),
                 condition("Healthy", "True", "Succeeded", "Health check passed in 1.204817333s"),
@@ -180,6 +212,7 @@ def _metadata(name: str, namespace: str) -> Object:
             "team": namespace,
         },
         "annotations": {"reconcile.fluxcd.io/requestedAt": WRITTEN},
+        "finalizers": ["finalizers.fluxcd.io"],
     }
 
 
