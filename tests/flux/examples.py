@@ -1,6 +1,6 @@
 """Objects as their controllers write them, with the text that each becomes; and the way from the one to the other.
 
-A file tests/data/objects/<Kind>/<case>.yaml says in a comment what is the matter, and holds two YAML documents: the
+A file tests/data/<Kind>/<case>.yaml says in a comment what is the matter, and holds two YAML documents: the
 object, and its lines in the profile full.
 """
 
@@ -23,7 +23,7 @@ from gotk_exporter.metrics.exposition import Format
 from gotk_exporter.metrics.families import Profile, select
 from gotk_exporter.metrics.store import Store
 
-DIRECTORY = Path(__file__).parents[1] / "data" / "objects"
+DIRECTORY = Path(__file__).parents[1] / "data"
 NOW = 1_795_165_200.0
 """2026-11-20T09:00:00Z: when the objects are first looked at, after all that happens in them."""
 
@@ -62,7 +62,7 @@ def _load(path: Path) -> Example:
     return Example(f"{path.parent.name}/{path.stem}", document, expected, text[: text.index("\napiVersion:")])
 
 
-EXAMPLES = tuple(_load(path) for path in sorted(DIRECTORY.glob("*/*.yaml")))
+EXAMPLES = tuple(_load(path) for kind in sorted(BY_NAME) for path in sorted((DIRECTORY / kind).glob("*.yaml")))
 EXAMPLE = {example.name: example for example in EXAMPLES}
 """By kind and case: "Kustomization/well"."""
 

@@ -1,8 +1,8 @@
 """THE table: what we know about each kind of object that Flux and its neighbours reconcile.
 
-A new kind is one row here and one file in tests/data/objects. Which version of a kind is read is the API server's choice
-(kube.discovery), so a row holds for every version that was ever served: fields that only some versions have are simply
-absent in the others. The table judges nothing (readiness) and writes nothing (samples).
+A new kind is one row here and three examples or more in tests/data. Which version of a kind is read is the API server's
+choice (kube.discovery), so a row holds for every version that was ever served: fields that only some versions have are
+simply absent in the others. The table judges nothing (readiness) and writes nothing (samples).
 
 Sources: the kinds' Go types (fluxcd/*-controller api folders, controlplaneio-fluxcd/flux-operator api/v1,
 flux-iac/tofu-controller api/v1alpha2, fluxcd/flagger pkg/apis), and for the labels of gotk_resource_info the
