@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from gotk_exporter.flux.kinds import KINDS, Kind, Period, Reconciled
+from gotk_exporter.flux.kinds import KINDS
+from gotk_exporter.flux.rows import Kind, Period, Reconciled
 from gotk_exporter.metrics.families import EXPORTER_FAMILIES, OBJECT_FAMILIES, Family, Profile
 
 ROOT = Path(__file__).parents[1]

@@ -23,12 +23,13 @@ from gotk_exporter.flux.causes import Causes
 from gotk_exporter.flux.collector import Collector
 from gotk_exporter.flux.collector import Replacement as CollectorReplacement
 from gotk_exporter.flux.explanation import Explanation, NotKnown, Why
-from gotk_exporter.flux.kinds import BY_NAME, Kind
+from gotk_exporter.flux.kinds import BY_NAME
 from gotk_exporter.flux.memory import Memory, Written
 from gotk_exporter.flux.memory import read as read_memory
 from gotk_exporter.flux.memory import write as write_memory
 from gotk_exporter.flux.objects import Defect
 from gotk_exporter.flux.question import Known, answer, question
+from gotk_exporter.flux.rows import Kind
 from gotk_exporter.flux.samples import without_credentials
 from gotk_exporter.flux.verdicts import Seen
 from gotk_exporter.kube.bounds import Bounds

@@ -25,10 +25,11 @@ from gotk_exporter.flux.causes import Causes
 from gotk_exporter.flux.collector import Collector
 from gotk_exporter.flux.evidence import condition_of
 from gotk_exporter.flux.explanation import Explanation, NotKnown, Why, decode, encode, with_messages
-from gotk_exporter.flux.kinds import BY_NAME, Kind
+from gotk_exporter.flux.kinds import BY_NAME
 from gotk_exporter.flux.objects import decode as decode_object
 from gotk_exporter.flux.question import BadQuestion, Known, NoAnswer, NoSuchObject, Question, answer, question
 from gotk_exporter.flux.references import Key
+from gotk_exporter.flux.rows import Kind
 from gotk_exporter.flux.samples import without_credentials
 from gotk_exporter.flux.telling import tell
 from gotk_exporter.flux.verdicts import Seen

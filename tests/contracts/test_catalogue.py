@@ -12,7 +12,8 @@ import pytest
 
 from gotk_exporter.flux.causes import Causes
 from gotk_exporter.flux.collector import Collector
-from gotk_exporter.flux.kinds import KINDS, Kind
+from gotk_exporter.flux.kinds import KINDS
+from gotk_exporter.flux.rows import Kind
 from gotk_exporter.flux.verdicts import Seen
 from gotk_exporter.metrics import families as f
 from gotk_exporter.metrics.exposition import Format

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from gotk_exporter.flux.blame import CYCLE, Blame, blame_of
 from gotk_exporter.flux.components import components
 from gotk_exporter.flux.graph import Answer, Graph
-from gotk_exporter.flux.kinds import Via
 from gotk_exporter.flux.nodes import Health, Node, Phase, Wait
 from gotk_exporter.flux.references import Awaited, Edge, Key
+from gotk_exporter.flux.rows import Via
 
 KEYS = [
     *(Key("Kustomization", "apps", name) for name in "abcdef"),

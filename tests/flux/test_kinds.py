@@ -13,9 +13,10 @@ import pytest
 import yaml
 
 from gotk_exporter.flux.durations import parse_duration
-from gotk_exporter.flux.kinds import BY_NAME, KINDS, Case, Kind, Past, Reconciled
+from gotk_exporter.flux.kinds import BY_NAME, KINDS
 from gotk_exporter.flux.objects import FluxObject, decode
 from gotk_exporter.flux.readiness import Sign, case_of, observe
+from gotk_exporter.flux.rows import Case, Kind, Past, Reconciled
 from gotk_exporter.flux.samples import CAUSE_SAMPLES, SAMPLES
 from gotk_exporter.flux.verdicts import Seen
 from gotk_exporter.metrics.families import OBJECT_FAMILIES

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from gotk_exporter.flux.kinds import BY_NAME, KINDS, Case, Kind, Meaning, Via
+from gotk_exporter.flux.kinds import BY_NAME, KINDS
 from gotk_exporter.flux.objects import FluxObject, decode
 from gotk_exporter.flux.readiness import Sign, case_of, observe
+from gotk_exporter.flux.rows import Case, Kind, Meaning, Via
 from gotk_exporter.flux.verdicts import Seen, Status
 from tests.flux.examples import json_bytes
 from tests.flux.histories import EPOCH, Controller, GitRepositories, HelmReleases, Kustomizations

@@ -13,7 +13,8 @@ import msgspec
 import pytest
 
 from gotk_exporter.clock import SystemClock
-from gotk_exporter.flux.kinds import BY_NAME, Kind
+from gotk_exporter.flux.kinds import BY_NAME
+from gotk_exporter.flux.rows import Kind
 from gotk_exporter.kube.bounds import Bounds
 from gotk_exporter.kube.client import ApiClient, Resource
 from gotk_exporter.kube.credentials import Credentials, InCluster

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from gotk_exporter.flux.kinds import Via
 from gotk_exporter.flux.nodes import Node, Phase, Wait
 from gotk_exporter.flux.references import Edge, Key
+from gotk_exporter.flux.rows import Via
 
 NOT_FOUND = "NotFound"
 NOT_WATCHED = "NotWatched"

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from msgspec import Raw
 
 from gotk_exporter.flux.causes import Causes
-from gotk_exporter.flux.kinds import Kind
 from gotk_exporter.flux.memory import Memory, is_worth_remembering
 from gotk_exporter.flux.nodes import Node, node_of
 from gotk_exporter.flux.objects import Defect, FluxObject, decode
 from gotk_exporter.flux.readiness import judge, observe
 from gotk_exporter.flux.references import Key
+from gotk_exporter.flux.rows import Kind
 from gotk_exporter.flux.samples import render
 from gotk_exporter.flux.timestamps import parse_timestamp
 from gotk_exporter.flux.verdicts import Seen, Verdict

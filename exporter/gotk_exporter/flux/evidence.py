@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gotk_exporter.flux.fields import read
-from gotk_exporter.flux.kinds import Kind, Meaning, Past
 from gotk_exporter.flux.objects import Condition, FluxObject, HistoryEntry
+from gotk_exporter.flux.rows import Kind, Meaning, Past
 from gotk_exporter.flux.timestamps import parse_timestamp
 
 BEHIND = 2.0

@@ -16,10 +16,10 @@ import msgspec
 from gotk_exporter.flux import advice
 from gotk_exporter.flux.blame import CYCLE, NOT_FOUND, NOT_WATCHED, SUSPENDED, TERMINATING, Blame
 from gotk_exporter.flux.graph import Answer
-from gotk_exporter.flux.kinds import Via
 from gotk_exporter.flux.nodes import Node
 from gotk_exporter.flux.redaction import fit_to_show
 from gotk_exporter.flux.references import Edge, Key
+from gotk_exporter.flux.rows import Via
 from gotk_exporter.flux.verdicts import Status, Verdict
 
 MAX_CAUSES = 20

@@ -8,8 +8,8 @@ from __future__ import annotations
 import functools
 import re
 
-from gotk_exporter.flux.kinds import Kind
 from gotk_exporter.flux.objects import FluxObject
+from gotk_exporter.flux.rows import Kind
 
 
 def read(obj: FluxObject, path: str) -> object:

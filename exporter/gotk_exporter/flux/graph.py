@@ -24,9 +24,9 @@ from gotk_exporter.flux.blame import (
 )
 from gotk_exporter.flux.components import components
 from gotk_exporter.flux.downstream import Downstream
-from gotk_exporter.flux.kinds import Via
 from gotk_exporter.flux.nodes import Node
 from gotk_exporter.flux.references import Key
+from gotk_exporter.flux.rows import Via
 
 Roots = Mapping[Key, tuple[Via, str]]
 """Root causes of an object: how it hangs from each, and why that one is a cause."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 
-from gotk_exporter.flux.kinds import BY_NAME, KINDS, Kind
+from gotk_exporter.flux.kinds import BY_NAME, KINDS
+from gotk_exporter.flux.rows import Kind
 
 MAX_COMPARED = 1000
 """Names that are compared with one that does not exist: comparing takes 10 µs."""

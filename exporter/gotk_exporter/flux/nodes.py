@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from gotk_exporter.flux.durations import parse_duration
 from gotk_exporter.flux.evidence import condition_of, evidence_of
 from gotk_exporter.flux.fields import is_suspended
-from gotk_exporter.flux.kinds import Kind, Meaning, Via
 from gotk_exporter.flux.objects import FluxObject
 from gotk_exporter.flux.readiness import case_of
 from gotk_exporter.flux.references import (
@@ -28,6 +27,7 @@ from gotk_exporter.flux.references import (
     owners_claimed,
     produced_by,
 )
+from gotk_exporter.flux.rows import Kind, Meaning, Via
 from gotk_exporter.flux.verdicts import Status, Verdict
 
 REQUEUE_DEPENDENCY_SECONDS = 30.0

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from gotk_exporter.flux.durations import parse_duration
 from gotk_exporter.flux.fields import read
-from gotk_exporter.flux.kinds import Kind, Period
 from gotk_exporter.flux.objects import Defect, FluxObject
+from gotk_exporter.flux.rows import Kind, Period
 
 
 def interval_seconds(kind: Kind, obj: FluxObject) -> tuple[float | None, Defect | None]:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from gotk_exporter.flux.blame import NOT_FOUND
 from gotk_exporter.flux.collector import Collector
 from gotk_exporter.flux.explanation import Around, Explanation, NotKnown, Why, explanation_of
-from gotk_exporter.flux.kinds import Kind
 from gotk_exporter.flux.naming import MAX_CHARS, kind_called, kind_like, names_like
 from gotk_exporter.flux.references import Key
+from gotk_exporter.flux.rows import Kind
 from gotk_exporter.flux.verdicts import Verdict
 
 MAX_NAMESPACES = 5

@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from gotk_exporter.flux.evidence import BEHIND, Evidence, condition_of, evidence_of
-from gotk_exporter.flux.kinds import Case, Kind, Meaning, Past, Reconciled
 from gotk_exporter.flux.objects import Condition, FluxObject
+from gotk_exporter.flux.rows import Case, Kind, Meaning, Past, Reconciled
 from gotk_exporter.flux.timestamps import parse_timestamp
 from gotk_exporter.flux.verdicts import Seen, Span, Status, Verdict
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from gotk_exporter.flux.fields import read
-from gotk_exporter.flux.kinds import BY_NAME, Kind, Via
+from gotk_exporter.flux.kinds import BY_NAME
 from gotk_exporter.flux.objects import FluxObject, Include, Reference
+from gotk_exporter.flux.rows import Kind, Via
 from gotk_exporter.metrics.exposition import MAX_LABEL_VALUE_CHARS
 
 MAX_REFERENCES = 64

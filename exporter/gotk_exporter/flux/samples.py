@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from gotk_exporter.flux.fields import is_suspended, read
 from gotk_exporter.flux.graph import Answer
-from gotk_exporter.flux.kinds import Kind, Via
 from gotk_exporter.flux.nodes import Node
 from gotk_exporter.flux.objects import Defect, FluxObject
 from gotk_exporter.flux.periods import interval_seconds, timeout_seconds
 from gotk_exporter.flux.references import Edge, Key
+from gotk_exporter.flux.rows import Kind, Via
 from gotk_exporter.flux.verdicts import Status, Verdict
 from gotk_exporter.metrics import families as f
 from gotk_exporter.metrics.exposition import escape_label_value, label_text, line

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from gotk_exporter.clock import Clock
-from gotk_exporter.flux.kinds import Kind
+from gotk_exporter.flux.rows import Kind
 from gotk_exporter.kube.bounds import Backoff, Bounds
 from gotk_exporter.kube.client import ApiClient, Resource
 from gotk_exporter.kube.discovery import Discovery, Served

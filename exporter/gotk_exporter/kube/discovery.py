@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from gotk_exporter.flux.kinds import Kind
+from gotk_exporter.flux.rows import Kind
 from gotk_exporter.kube.client import Answer, ApiClient, Resource
 from gotk_exporter.kube.failures import ApiError, StatusError, Unreachable
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from gotk_exporter.flux.kinds import KINDS, Kind
+from gotk_exporter.flux.kinds import KINDS
+from gotk_exporter.flux.rows import Kind
 from gotk_exporter.simulator import core
 from gotk_exporter.simulator.crds import DEFINITIONS, CustomResources
 from gotk_exporter.simulator.flux import definitions

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from gotk_exporter.flux.kinds import KINDS, Kind
+from gotk_exporter.flux.kinds import KINDS
+from gotk_exporter.flux.rows import Kind
 from gotk_exporter.simulator.state.objects import Document
 from gotk_exporter.simulator.state.served import Column
 
