@@ -416,3 +416,17 @@ def test_an_external_artifact_stands_for_the_generator_that_makes_it() -> None:
         "Kustomization", "app", "False", "ArtifactFailed", "Source artifact not found, retrying in 30s", at=1, spec=user
     )
     assert unknown.roots() == {"ExternalArtifact/made": "NotWatched"}
+
+
+def test_a_failure_without_a_reason_is_a_cause_all_the_same() -> None:
+    cluster = Cluster()
+    cluster.write("ExternalArtifact", "made", "False", at=1)
+    assert cluster.roots() == {"ExternalArtifact/made": "Failed"}
+
+
+def test_missing_objects_whose_names_run_together_are_two() -> None:
+    cluster = Cluster()
+    spec = {"dependsOn": [{"name": "c", "namespace": "a/b"}, {"name": "b/c", "namespace": "a"}]}
+    cluster.write("Kustomization", "app", "False", "DependencyNotReady", "", at=1, spec=spec)
+    missing = {(s["namespace"], s["name"]) for s in cluster.samples("gotk_root_cause_info")}
+    assert missing == {("a/b", "c"), ("a", "b/c")}

@@ -126,6 +126,13 @@ def test_the_history_of_an_applier_proves(history: list[dict[str, Any]] | None, 
 
 INSTALLED, UPGRADED = release("superseded", 10, "install"), release("deployed", 100)
 RELEASED, BROKEN = condition("Released", "True", 130), condition("Released", "False", 200)
+
+
+def after_tests(phase: str) -> dict[str, Any]:
+    """The upgrade, with a test that came to this."""
+    return {**UPGRADED, "testHooks": {"podinfo-test": {"phase": phase}}}
+
+
 ROLLED_BACK = [release("deployed", 205, "rollback"), release("failed", 180), release("superseded", 100, "rollback")]
 RELEASES = [
     # what the case is, Released and other conditions, the history, ended well, well at, no success since, failed by
@@ -152,6 +159,9 @@ RELEASES = [
     ("upgrading", [RELEASED], [release("pending-upgrade", 200), UPGRADED], True, 100, None, None),
     # It was deployed, and was not well: its tests had failed.
     ("tests failed", [RELEASED, condition("TestSuccess", "False", 140)], [UPGRADED], True, None, None, None),
+    # The condition goes when the next upgrade begins; the entry still has what became of its tests.
+    ("upgrading after tests that failed", [RELEASED], [after_tests("Failed"), INSTALLED], False, None, None, None),
+    ("upgrading after tests that succeeded", [RELEASED], [after_tests("Succeeded"), INSTALLED], True, 100, None, None),
     ("tests succeeded", [RELEASED, condition("TestSuccess", "True", 140)], [UPGRADED], True, 100, None, None),
     ("neither True nor False", [condition("Released", "Unknown", 130)], [UPGRADED], None, 100, None, None),
     ("a garbled time", [condition("Released", "False", "yesterday")], [UPGRADED], False, 100, None, None),

@@ -27,6 +27,8 @@ RECOVERED = "Recovered"
 """It is well again, and what failed because of it has not run since."""
 CONDITION_NOT_MET = "DependencyConditionNotMet"
 CYCLE = "DependencyCycle"
+FAILED = "Failed"
+"""Of an object whose controller gives no reason; none is no root cause."""
 
 PASSING = frozenset({NOT_WATCHED, PROGRESSING, REVISION_NOT_UP_TO_DATE, RECOVERED})
 """Reasons for which nobody need do anything now: what is going on, and what we cannot know."""
@@ -86,7 +88,7 @@ def blame_of(node: Node, around: Landscape, now: float) -> Blame | None:
 
 
 def _of_failing(node: Node, around: Landscape) -> Blame:
-    reason = SUSPENDED if node.suspended else node.reason
+    reason = SUSPENDED if node.suspended else node.reason or FAILED
     health = node.health
     if health is None:
         return Blame(reason)
@@ -150,7 +152,8 @@ def _find(node: Node, wait: Wait, target: Key, around: Landscape, looked_at: set
     # Of several sources, one with an artifact is not what is waited for, whatever its state.
     offers = wait.via is Via.SOURCE_REF and awaited is not None and bool(awaited.revision)
     if awaited is None:
-        return _Found(edge, NOT_FOUND if around.is_listed(target) else NOT_WATCHED)
+        # Nothing is known of it, and the message speaks of another one.
+        return _Found(edge, NOT_FOUND) if around.is_listed(target) else _Found(edge, NOT_WATCHED, certain=named)
     if awaited.terminating:
         return _Found(edge, TERMINATING)
     if awaited.suspended:

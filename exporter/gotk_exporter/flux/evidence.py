@@ -112,10 +112,18 @@ def _release(kind: Kind, obj: FluxObject) -> Evidence:
     if released is None or released.status not in ("True", "False") or _says_nothing(released):
         return Evidence(well_at=well_at)
     changed = parse_timestamp(released.last_transition_time)
+    if released.status == "True" and _tests_failed(obj):
+        # The next upgrade takes the condition TestSuccess away, and leaves this.
+        return Evidence(False, well_at, reason="TestFailed")
     if released.status == "True" or changed is None:
         return Evidence(released.status == "True", well_at)
     # Moves when the error's text changes, and is then late; early it never is.
     return Evidence(False, well_at, changed + BEHIND, changed + BEHIND, released.reason)
+
+
+def _tests_failed(obj: FluxObject) -> bool:
+    newest = next(iter(obj.status.history or ()), None)
+    return newest is not None and any(hook.phase == "Failed" for hook in (newest.test_hooks or {}).values())
 
 
 def _says_nothing(released: Condition) -> bool:
