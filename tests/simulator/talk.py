@@ -28,6 +28,8 @@ POLL_SECONDS = 0.05
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _AGE = re.compile(r"\d+[smhd]")
+_PAGE_NOT_FOUND = "404 page not found\n"
+"""Has a number that may be a resourceVersion on the same day."""
 _TOLD_APART = {"uid": "uid", "resourceVersion": "version", "continue": "token"}
 
 
@@ -170,6 +172,8 @@ class Talk:
     def _plain(self, text: str) -> str:
         if text in self._known:
             return self._known[text]
+        if text == _PAGE_NOT_FOUND:
+            return text
         if _AGE.fullmatch(text):
             return "<age>"
         for known, placeholder in self._known.items():
