@@ -279,3 +279,8 @@ def test_a_chart_that_waits_for_its_source_proves_no_failure_by_the_condition_of
     ]
     verdict = at_first_sight("HelmChart", 250, document(*waits, artifact=STORED))
     assert (verdict.failure, verdict.waiting_since) == (None, EPOCH + 200)
+
+
+def test_an_object_restored_from_a_backup_has_failed_for_as_long_as_its_status_says() -> None:
+    told = document(ready("False", -86_400, "TokenNotFound"))
+    assert at_first_sight("Receiver", 250, told).failure == span(-86_400, -86_398)

@@ -199,6 +199,8 @@ def _at_first_sight(observation: Observation) -> Verdict:
     failed = observation.sign in (Sign.FAILED, Sign.RETRYING) or evidence.ended_well is False
     if failed or evidence.failed_by is not None:
         by = now if evidence.failed_by is None else min(evidence.failed_by, now)
+        # One that was restored from a backup has a status that is older than itself.
+        earliest = min(earliest, max(by - BEHIND, 0.0)) if by < earliest else earliest
         return Verdict(Status.FALSE, Span.between(earliest, by), reason=evidence.reason)
     status = Status.TRUE if evidence.ended_well else Status.FALSE if evidence.waited else Status.UNKNOWN
     # Build failures leave no trace, so that even a run after a success may be the retry of a failed one.
