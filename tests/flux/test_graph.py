@@ -106,6 +106,15 @@ class Reference:
         return found
 
     def roots(self, key: Key) -> set[Key]:
+        """What failed because of a child that has no cause itself, as it is about to look again, is blocked by that."""
+        found = self._named(key)
+        for member in {key, *self.reached[key]} if key in self.blames else ():
+            for edge in self.blames.get(member, Blame()).follows:
+                if edge.via is Via.HEALTH and not self._named(edge.target) and not self.roots(edge.target):
+                    found.add(edge.target)
+        return found
+
+    def _named(self, key: Key) -> set[Key]:
         if key not in self.blames:
             return set()
         found = set()

@@ -17,7 +17,6 @@ from gotk_exporter.flux.blame import (
     NOT_WATCHED,
     PROGRESSING,
     RECOVERED,
-    RETRY_PERIODS,
     REVISION_NOT_UP_TO_DATE,
     SUSPENDED,
     TERMINATING,
@@ -180,7 +179,7 @@ def without_cause(key: Key, state: str, node: Node | None, now: float) -> Iterat
     words = _words(Matter(key, _OWN, state, key, ""))
     if state == "waiting":
         wait = node.wait if node is not None else None
-        if wait is not None and now >= wait.since + RETRY_PERIODS * wait.retry_seconds:
+        if wait is not None and now >= wait.since + wait.patience_seconds:
             yield "All that it waits for looks ready now. If it still waits in a minute, it is its own cause:"
             yield "{kubectl} get {ref} -o yaml  # is there a readyExpr that never holds?".format_map(words)
         else:

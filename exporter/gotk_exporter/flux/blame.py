@@ -33,8 +33,6 @@ FAILED = "Failed"
 PASSING = frozenset({NOT_WATCHED, PROGRESSING, REVISION_NOT_UP_TO_DATE, RECOVERED})
 """Reasons for which nobody need do anything now: what is going on, and what we cannot know."""
 
-RETRY_PERIODS = 2
-"""After how many an object is its own cause that still waits for what is ready: a readyExpr that never holds."""
 SLACK_SECONDS = 5.0
 """Between an event and our knowledge of it: watches of two kinds are not in step."""
 
@@ -138,7 +136,7 @@ def _of_waiting(node: Node, wait: Wait, around: Landscape, now: float) -> Blame:
         ends = tuple(Blamed(item.edge.target, item.reason, wait.via) for item in certain if not item.follow)
         return Blame("", ends, tuple(item.edge for item in certain if item.follow), frozenset(looked_at))
     since = max([wait.since, *(item.ready_since for item in found)])
-    due = since + RETRY_PERIODS * wait.retry_seconds
+    due = since + wait.patience_seconds
     if now < due:
         return Blame(looked_at=frozenset(looked_at), due=due)
     return Blame(SUSPENDED if node.suspended else CONDITION_NOT_MET, looked_at=frozenset(looked_at))
@@ -176,7 +174,7 @@ def _is_running(awaited: Node, wait: Wait) -> bool:
     if awaited.running_since is None:
         return False
     # One that was long ready, and ready in vain, when it ran once more is not what is waited for.
-    in_vain_since = max(wait.since, awaited.ready_since) + RETRY_PERIODS * wait.retry_seconds
+    in_vain_since = max(wait.since, awaited.ready_since) + wait.patience_seconds
     return awaited.running_since < in_vain_since
 
 

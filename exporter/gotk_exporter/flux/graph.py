@@ -238,8 +238,13 @@ class Graph:
         for end in blame.ends:
             roots.setdefault(end.key, (end.via, end.reason))
         for edge in blame.follows:
-            for root, (_, reason) in self._roots.get(edge.target, {}).items():
+            beyond = self._roots.get(edge.target, {})
+            for root, (_, reason) in beyond.items():
                 roots.setdefault(root, (edge.via, reason))
+            if not beyond and edge.via is Via.HEALTH:
+                # A child that waited, for what is ready by now, and is about to see that: its parent has failed, and
+                # what fails has a cause.
+                roots.setdefault(edge.target, (edge.via, PROGRESSING))
         if blame.own:
             # Nobody asks how an object hangs from itself.
             roots[key] = (Via.HEALTH, blame.own)

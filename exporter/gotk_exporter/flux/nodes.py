@@ -34,6 +34,15 @@ REQUEUE_DEPENDENCY_SECONDS = 30.0
 """How often an object that waits is looked at again: the flag requeue-dependency of Flux's controllers."""
 
 
+EXPRESSION_RETRIES = 2
+"""After how many looks at a ready dependency a readyExpr that does not hold is the object's own fault."""
+QUEUE_RETRIES = 20
+"""The same where the message speaks of no expression: then it says what was, and nobody has looked at the object again.
+With four workers and sixty new Kustomizations that takes minutes, and is nobody's fault."""
+REMEDIES = frozenset({"RollbackSucceeded", "UninstallSucceeded"})
+"""With which helm-controller ends a failed attempt: that the old release is back is not what went wrong."""
+
+
 class Phase(enum.Enum):
     """The state of an object as those see it that wait for it."""
 
@@ -59,9 +68,11 @@ class Wait:
 
     via: Via
     since: float
+    """Since when it waits and looks again and again."""
     named: Key | None
     """The dependency that the message speaks of."""
-    retry_seconds: float
+    patience_seconds: float
+    """How long it may wait for what is ready before that is a fault of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +96,12 @@ class Node:
     """When it was last failing, waiting or suspended, if it is not now."""
     wait: Wait | None = None
     health: Health | None = None
-    failed_with: str = ""
-    """The reason of its last failed run, while that counts: also while it waits, or runs again."""
     children: tuple[Key, ...] = ()
     claims: tuple[Key, ...] = ()
     """Owners that its labels name."""
     produces: tuple[Key, ...] = ()
+    failed_with: str = ""
+    """The reason of its last failed run, while that counts: also while it waits, or runs again."""
 
     @property
     def unwell(self) -> bool:
@@ -139,12 +150,12 @@ def node_of(kind: Kind, obj: FluxObject, verdict: Verdict | None, before: Node |
         revision,
         _ready_since(phase, revision, before, now),
         None if _is_unwell(phase, suspended, terminating) else _unwell_until(before, now),
-        _wait(kind, obj, verdict) if phase is Phase.WAITING else None,
+        _wait(kind, obj, verdict, before, now) if phase is Phase.WAITING else None,
         _health(kind, obj, verdict, before, now) if verdict is not None and verdict.failure is not None else None,
-        failed_with,
         children_of(obj),
         owners_claimed(kind, obj),
         produced_by(kind, obj),
+        failed_with,
     )
 
 
@@ -187,21 +198,25 @@ def _ready_since(phase: Phase, revision: str, before: Node | None, now: float) -
     return now
 
 
-def _wait(kind: Kind, obj: FluxObject, verdict: Verdict | None) -> Wait | None:
+def _wait(kind: Kind, obj: FluxObject, verdict: Verdict | None, before: Node | None, now: float) -> Wait | None:
     case = case_of(kind, obj)
     ready = condition_of(obj, kind.condition)
     if case is None or case.meaning is not Meaning.WAITS or case.via is None or ready is None or verdict is None:
         return None
     named = dependency_named(kind, ready.message) if case.via is Via.DEPENDS_ON else None
     since = verdict.waiting_since if verdict.waiting_since is not None else 0.0
-    return Wait(case.via, since, named, _retry_seconds(case.via, obj))
+    if before is not None and before.wait is not None:
+        # While it was suspended, nobody looked whether it must wait still.
+        resumed = before.suspended and not is_suspended(kind, obj)
+        since = now if resumed else max(since, before.wait.since)
+    return Wait(case.via, since, named, _patience_seconds(case.via, obj, ready.message))
 
 
-def _retry_seconds(via: Via, obj: FluxObject) -> float:
+def _patience_seconds(via: Via, obj: FluxObject, message: str) -> float:
     if via is Via.DEPENDS_ON:
-        return REQUEUE_DEPENDENCY_SECONDS
+        return REQUEUE_DEPENDENCY_SECONDS * (EXPRESSION_RETRIES if "xpr" in message else QUEUE_RETRIES)
     stated = parse_duration(obj.spec.retry_interval or obj.spec.interval or "") or 0.0
-    return max(stated, REQUEUE_DEPENDENCY_SECONDS)
+    return max(stated * EXPRESSION_RETRIES, REQUEUE_DEPENDENCY_SECONDS * QUEUE_RETRIES)
 
 
 def _has_ended_in_failure(kind: Kind, obj: FluxObject, phase: Phase) -> bool:
@@ -216,7 +231,8 @@ def _failed_with(kind: Kind, obj: FluxObject, verdict: Verdict | None, before: N
     if verdict is None or verdict.failure is None:
         return ""
     if _has_ended_in_failure(kind, obj, phase):
-        return verdict.reason
+        remedied = evidence_of(kind, obj).reason if verdict.reason in REMEDIES else ""
+        return remedied or verdict.reason
     # What it said last may be why it waited.
     known = before.failed_with if before is not None else evidence_of(kind, obj).reason
     return known or (verdict.reason if phase is Phase.FAILING else "")

@@ -50,6 +50,7 @@ class Reference(Part, frozen=True):
     name: str = ""
     namespace: str = ""
     kind: str = ""
+    api_version: str = ""
 
 
 class Include(Part, frozen=True):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from gotk_exporter.flux.fields import read
 from gotk_exporter.flux.kinds import BY_NAME
 from gotk_exporter.flux.objects import FluxObject, Include, Reference
-from gotk_exporter.flux.rows import Kind, Via
+from gotk_exporter.flux.rows import Kind, Refers, Via
 from gotk_exporter.metrics.exposition import MAX_LABEL_VALUE_CHARS
 
 MAX_REFERENCES = 64
@@ -61,7 +61,7 @@ def edges_of(kind: Kind, obj: FluxObject) -> tuple[Edge, ...]:
     """What the object's spec names, in the order of the table; itself not, and nothing twice."""
     own = key_of(kind, obj)
     edges = [
-        _shared(row.via, reference.kind or row.kind, _namespace(reference, obj, row.own_namespace), reference.name)
+        _shared(row.via, _kind(reference, row), _namespace(reference, obj, row.own_namespace), reference.name)
         for row in kind.refers
         for reference in _references(read(obj, row.path))
         if reference.name and (reference.kind or row.kind)
@@ -84,6 +84,16 @@ def _references(value: object) -> Iterator[Reference]:
             yield item.repository
         elif isinstance(item, Reference):
             yield item
+
+
+def _kind(reference: Reference, row: Refers) -> str:
+    return _kind_in(reference.api_version.rpartition("/")[0], reference.kind or row.kind)
+
+
+def _kind_in(group: str, kind: str) -> str:
+    """The kind, with its group where it only sounds like one of ours."""
+    ours = BY_NAME.get(kind)
+    return f"{kind}.{group}" if ours is not None and group not in ("", ours.group) else kind
 
 
 def _namespace(reference: Reference, obj: FluxObject, own: bool) -> str:
@@ -159,7 +169,7 @@ def owners_claimed(kind: Kind, obj: FluxObject) -> tuple[Key, ...]:
 
 _DEPENDENCY = re.compile(r"^(?:unable to get|dependency(?: output secret: '[^']*' of)?) '([^/']+)/([^']+)'")
 # An API version has a slash or none, and what lives outside of namespaces has no namespace.
-_ANY_DEPENDENCY = re.compile(r"dependency (?:[\w.-]+/)?v\w+/(\w+)/(?:([^/\s]+)/)?([^/\s]+) not (?:ready|found)")
+_ANY_DEPENDENCY = re.compile(r"dependency (?:([\w.-]+)/)?v\w+/(\w+)/(?:([^/\s]+)/)?([^/\s]+) not (?:ready|found)")
 
 
 def dependency_named(kind: Kind, message: str) -> Key | None:
@@ -168,7 +178,9 @@ def dependency_named(kind: Kind, message: str) -> Key | None:
     if match is not None:
         return _shared(Via.DEPENDS_ON, kind.name, match[1], match[2]).target
     match = _ANY_DEPENDENCY.search(message)
-    return _shared(Via.DEPENDS_ON, match[1], match[2] or "", match[3]).target if match is not None else None
+    if match is None:
+        return None
+    return _shared(Via.DEPENDS_ON, _kind_in(match[1] or "", match[2]), match[3] or "", match[4]).target
 
 
 _LIST = re.compile(r"(?:timeout waiting for|failed early due to stalled resources): \[")
@@ -193,16 +205,30 @@ def awaited_in(message: str, children: Set[Key]) -> Awaited | None:
     The list has no API groups, and an error text inside of it may hold anything, so that items are searched for and
     not split at commas.
     """
+    names = awaited_names(message)
+    if names is None:
+        return None
+    found = {name for name in names if name in children}
+    return Awaited(tuple(sorted(found))[:MAX_REFERENCES], not found or any(name not in children for name in names))
+
+
+def awaited_names(message: str) -> tuple[Key, ...] | None:
+    """All that the message of a failed health check names, sorted; None where it is no such message."""
     start = _LIST.search(message)
     if start is None:
         return None
-    found, others = set(), False
     # flux-operator adds the children's own messages, line by line, and those may hold such lists of their own.
     end = message.find("]\n", start.end())
-    for match in _ITEM.finditer(message, start.end(), len(message) if end < 0 else end):
-        key = Key(match[1] or "", match[2] or "", match[3] or "")
-        if key in children:
-            found.add(key)
-        else:
-            others = True
-    return Awaited(tuple(sorted(found))[:MAX_REFERENCES], others or not found)
+    items = _ITEM.finditer(message, start.end(), len(message) if end < 0 else end)
+    return tuple(sorted({Key(item[1] or "", item[2] or "", item[3] or "") for item in items}))
+
+
+_RBAC = "rbac.authorization.k8s.io"
+
+
+def managed_object(entry_id: str) -> Key:
+    """The object that an entry of an inventory stands for, of whatever kind: "namespace_name_group_Kind"."""
+    rest, group, kind = entry_id.rsplit("_", 2) if entry_id.count("_") >= 3 else (entry_id, "", "")
+    namespace, _, name = rest.partition("_")
+    # Only these may have a colon in their names, and an inventory writes it so.
+    return Key(kind, namespace, name.replace("__", ":") if group == _RBAC else name)
