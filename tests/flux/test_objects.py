@@ -28,7 +28,17 @@ RUNNING = "gotk_resource_progressing_since_timestamp_seconds"
 UNCERTAINTY = "gotk_resource_failing_since_uncertainty_seconds"
 FAILING = {"gotk_resource_failing_since_timestamp_seconds", UNCERTAINTY}
 CAUSE = {"gotk_root_cause_info", "gotk_resource_blocked_dependents", "gotk_resource_held_back"}
-WITHOUT_CONDITIONS = {CONDITION, VERDICT, INFO, RUNNING, *FAILING, *CAUSE}
+CHILDREN = "gotk_resource_failing_child_info"
+WITHOUT_CONDITIONS = {
+    CONDITION,
+    VERDICT,
+    INFO,
+    RUNNING,
+    CHILDREN,
+    "gotk_resource_failure_info",
+    *FAILING,
+    *CAUSE,
+}
 """What differs from the intact object's: it looks as if nothing had ever touched it."""
 
 INTACT = EXAMPLE["Kustomization/health-check-failing"]
@@ -65,7 +75,7 @@ MALFORMED: list[tuple[str, tuple[str | int, ...], Any, set[str], set[str]]] = [
         {"status.conditions.lastTransitionTime"},
         set(),
     ),
-    ("a message as a list", ("status", "conditions", 1, "message"), ["x"], {"status.conditions.message"}, set()),
+    ("a message as a list", ("status", "conditions", 1, "message"), ["x"], {"status.conditions.message"}, {CHILDREN}),
     # When it last succeeded is lost, and with it how old the failure is at most.
     ("a history as a string", ("status", "history"), "x", {"status.history"}, FAILING),
     (
@@ -89,9 +99,9 @@ MALFORMED: list[tuple[str, tuple[str | int, ...], Any, set[str], set[str]]] = [
     ("a status of null", ("status",), None, {"status"}, {*WITHOUT_CONDITIONS, LAG, INVENTORY}),
     ("a status as a list", ("status",), [], {"status"}, {*WITHOUT_CONDITIONS, LAG, INVENTORY}),
     ("a spec as a string", ("spec",), "x", {"spec"}, {INFO, INTERVAL, TIMEOUT, NEEDS}),
-    ("an inventory as a string", ("status", "inventory"), "x", {"status.inventory"}, {INVENTORY}),
-    ("an inventory of junk", ("status", "inventory"), [1, "x", None], {"status.inventory"}, set()),
-    ("entries as a number", ("status", "inventory", "entries"), 5, {"status.inventory.entries"}, {INVENTORY}),
+    ("an inventory as a string", ("status", "inventory"), "x", {"status.inventory"}, {INVENTORY, CHILDREN}),
+    ("an inventory of junk", ("status", "inventory"), [1, "x", None], {"status.inventory"}, {CHILDREN}),
+    ("entries as a number", ("status", "inventory", "entries"), 5, {"status.inventory.entries"}, {INVENTORY, CHILDREN}),
     ("a fraction", ("metadata", "generation"), 4.5, {"metadata.generation"}, {LAG}),
     ("a whole number with a point", ("metadata", "generation"), 4.0, {"metadata.generation"}, {LAG}),
     ("a number without end", ("metadata", "generation"), 10**400, {"metadata.generation"}, {LAG}),
@@ -109,7 +119,7 @@ MALFORMED: list[tuple[str, tuple[str | int, ...], Any, set[str], set[str]]] = [
         ("status", "inventory", "entries", 0, "id"),
         5,
         {"status.inventory.entries.id"},
-        set(),
+        {CHILDREN},
     ),
     ("an annotation as a number", ("metadata", "annotations"), {"a": 5, "b": "c"}, {"metadata.annotations"}, set()),
     ("annotations as a list", ("metadata", "annotations"), ["a"], {"metadata.annotations"}, set()),

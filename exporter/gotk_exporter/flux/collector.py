@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from msgspec import Raw
 
 from gotk_exporter.flux.causes import Causes
+from gotk_exporter.flux.diagnosis import Diagnosis, diagnose
 from gotk_exporter.flux.memory import Memory, is_worth_remembering
 from gotk_exporter.flux.nodes import Node, node_of
 from gotk_exporter.flux.objects import Defect, FluxObject, decode
@@ -34,6 +35,7 @@ class Tracked:
     api_version: str
     verdict: Verdict | None
     node: Node
+    diagnosis: Diagnosis | None = None
 
 
 class Collector:
@@ -108,8 +110,9 @@ class Collector:
             before = None
         verdict = self._judge(obj, before, seen)
         node = node_of(self.kind, obj, verdict, before.node if before else None, seen.at)
-        lines, invalid = render(self._store.families, self.kind, api_version, obj, verdict, node)
-        tracked = Tracked(obj.metadata.uid, obj.metadata.resource_version, api_version, verdict, node)
+        diagnosis = diagnose(self.kind, obj, verdict, before.diagnosis if before else None)
+        lines, invalid = render(self._store.families, self.kind, api_version, obj, verdict, node, diagnosis)
+        tracked = Tracked(obj.metadata.uid, obj.metadata.resource_version, api_version, verdict, node, diagnosis)
         return tracked, lines, self._new_defects(key, tracked.uid, unreadable + invalid)
 
     def _judge(self, obj: FluxObject, before: Tracked | None, seen: Seen) -> Verdict | None:

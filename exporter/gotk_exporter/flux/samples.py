@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from gotk_exporter.flux.diagnosis import Diagnosis
 from gotk_exporter.flux.fields import is_suspended, read
 from gotk_exporter.flux.graph import Answer
 from gotk_exporter.flux.nodes import Node
@@ -36,6 +37,7 @@ class Subject:
     obj: FluxObject
     verdict: Verdict | None
     node: Node
+    diagnosis: Diagnosis | None
     labels: str
     """The labels that all of its series share, as text."""
     interval: float | None
@@ -43,7 +45,13 @@ class Subject:
 
 
 def render(
-    families: Sequence[Family], kind: Kind, version: str, obj: FluxObject, verdict: Verdict | None, node: Node
+    families: Sequence[Family],
+    kind: Kind,
+    version: str,
+    obj: FluxObject,
+    verdict: Verdict | None,
+    node: Node,
+    diagnosis: Diagnosis | None,
 ) -> tuple[Lines, tuple[Defect, ...]]:
     """The object's lines in these families, and the fields that had no readable value."""
     interval = timeout = None
@@ -53,7 +61,7 @@ def render(
         interval, interval_defect = interval_seconds(kind, obj)
         timeout, timeout_defect = timeout_seconds(kind, obj, interval)
         defects = interval_defect, timeout_defect
-    subject = Subject(kind, version, obj, verdict, node, _labels_of(node.key), interval, timeout)
+    subject = Subject(kind, version, obj, verdict, node, diagnosis, _labels_of(node.key), interval, timeout)
     lines = tuple([SAMPLES[family.name](subject).encode() if family.name in SAMPLES else b"" for family in families])
     return lines, tuple([defect for defect in defects if defect is not None])
 
@@ -181,6 +189,35 @@ def _failing_since_uncertainty(subject: Subject) -> str:
     return _optional(f.FAILING_SINCE_UNCERTAINTY, subject, width)
 
 
+def _failure(subject: Subject) -> str:
+    verdict, diagnosis = subject.verdict, subject.diagnosis
+    if verdict is None or diagnosis is None or not verdict.failing:
+        return ""
+    failure = diagnosis.failure
+    labels = label_text(
+        (
+            ("reason", subject.node.reason),
+            ("failure_class", failure.failure_class.value),
+            ("upstream_host", failure.upstream_host),
+            ("shared_cause", failure.shared_cause),
+        )
+    )
+    return line(f.FAILURE_INFO.name, f"{subject.labels},{labels}", 1)
+
+
+def _failing_children(subject: Subject) -> str:
+    verdict, diagnosis = subject.verdict, subject.diagnosis
+    if verdict is None or diagnosis is None or not verdict.failing:
+        return ""
+    lines = []
+    for child in diagnosis.children:
+        labels = label_text(
+            (("child_kind", child.kind), ("child_name", child.name), ("child_namespace", child.namespace))
+        )
+        lines.append(line(f.FAILING_CHILD_INFO.name, f"{subject.labels},{labels}", 1))
+    return "".join(lines)
+
+
 def _waiting_since(subject: Subject) -> str:
     return _optional(f.WAITING_SINCE, subject, subject.verdict.waiting_since if subject.verdict is not None else None)
 
@@ -255,6 +292,8 @@ SAMPLES: Mapping[str, Callable[[Subject], str]] = {
     f.RESOURCE_CONDITION.name: _resource_condition,
     f.FAILING_SINCE.name: _failing_since,
     f.FAILING_SINCE_UNCERTAINTY.name: _failing_since_uncertainty,
+    f.FAILURE_INFO.name: _failure,
+    f.FAILING_CHILD_INFO.name: _failing_children,
     f.WAITING_SINCE.name: _waiting_since,
     f.PROGRESSING_SINCE.name: _progressing_since,
     f.DEPENDENCY_INFO.name: _dependencies,

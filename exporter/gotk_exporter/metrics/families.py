@@ -90,6 +90,19 @@ FAILING_SINCE_UNCERTAINTY = Family(
     "it was not there and the object cannot tell. Only the time after that is certain.",
     _OBJECT,
 )
+FAILURE_INFO = Family(
+    "gotk_resource_failure_info",
+    "gauge",
+    "What kind of failure it is, always 1: its class from a bounded list, the upstream host that it was about, and a "
+    "name that all objects share that fail because of the same thing outside of them (empty where it is their own).",
+    (*_OBJECT, "reason", "failure_class", "upstream_host", "shared_cause"),
+)
+FAILING_CHILD_INFO = Family(
+    "gotk_resource_failing_child_info",
+    "gauge",
+    "Which of the objects that it manages its health check waits for in vain, always 1, at most five.",
+    (*_OBJECT, "child_kind", "child_name", "child_namespace"),
+)
 WAITING_SINCE = Family(
     "gotk_resource_waiting_since_timestamp_seconds",
     "gauge",
@@ -177,6 +190,8 @@ OBJECT_FAMILIES: tuple[Family, ...] = (
     RESOURCE_CONDITION,
     FAILING_SINCE,
     FAILING_SINCE_UNCERTAINTY,
+    FAILURE_INFO,
+    FAILING_CHILD_INFO,
     WAITING_SINCE,
     PROGRESSING_SINCE,
     BLOCKED,
