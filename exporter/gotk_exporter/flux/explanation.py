@@ -149,7 +149,7 @@ def explanation_of(
         object=named(key),
         state=state,
         suspended=node is not None and node.suspended,
-        reason=verdict.reason if verdict is not None else "",
+        reason=node.reason if node is not None else "",
         since=_since(verdict),
         running_since=verdict.running_since if verdict is not None else None,
         last_good_revision=node.revision if node is not None else "",
@@ -286,12 +286,12 @@ def _running_since(verdict: Verdict | None) -> Since | None:
 
 
 def _step(edge: Edge, reason: str, around: Around, verdict_of: VerdictOf) -> Step:
-    verdict = verdict_of(edge.target)
+    node, verdict = around.node(edge.target), verdict_of(edge.target)
     return Step(
         object=named(edge.target),
         via=edge.via.value,
         state=_state(edge.target, around, verdict),
-        reason=reason or (verdict.reason if verdict is not None else ""),
+        reason=reason or (node.reason if node is not None else ""),
     )
 
 
