@@ -55,17 +55,18 @@ def live(controller: Controller) -> Iterator[tuple[Write, Verdict]]:
         yield write, verdict
 
 
-def assert_true(verdict: Verdict, truth: Truth, at: float, unknowable: Span | None = None) -> None:
-    """What must hold at any time, whatever was missed. Of the failure ``unknowable`` nothing tells whether it ended."""
+def assert_true(verdict: Verdict, truth: Truth, at: float, unknowable: bool = False) -> None:
+    """What must hold at any time, whatever was missed. ``unknowable``: nothing tells whether the failure has ended."""
     if truth.settled:
         assert verdict.status.value == truth.status
         assert verdict.failing or not truth.failing
     elif truth.told == "False":
         assert verdict.failing
-    if verdict.failure is not None and verdict.failure != unknowable:
+    if verdict.failure is not None:
         assert verdict.failure.width >= 0
         assert verdict.failure.end <= at + TINY
-        assert truth.failed_at is not None, "a failure was invented"
+        assert truth.failed_at is not None or unknowable, "a failure was invented"
+    if verdict.failure is not None and truth.failed_at is not None:
         assert verdict.failure.start - TINY <= truth.failed_at <= verdict.failure.end + TINY
     for said, known in (
         (verdict.waiting_since, truth.waiting_since),
@@ -132,7 +133,7 @@ def test_after_any_number_of_gaps_the_start_of_a_failure_is_where_it_is_said_to_
     writes, index = controller.writes, 0
     verdict: Verdict | None = None
     followed_until = at = 0.0
-    unknowable: Span | None = None
+    unknowable = False
     while index < len(writes):
         how = "live" if index == 0 else data.draw(st.sampled_from(["live", "live", "gap", "gap", "forgotten"]))
         if how == "live":
@@ -143,15 +144,15 @@ def test_after_any_number_of_gaps_the_start_of_a_failure_is_where_it_is_said_to_
             index = data.draw(st.integers(index, len(writes) - 1))
             at = min(writes[index].at + data.draw(SECONDS), next_write_at(writes, index))
             if how == "forgotten":
-                verdict, unknowable = verdict_of(controller, writes[index], None, Seen(at)), None
+                verdict, unknowable = verdict_of(controller, writes[index], None, Seen(at)), False
             else:
-                remembered = verdict.failure if verdict is not None else None
+                failed = verdict is not None and verdict.failure is not None
                 verdict = verdict_of(controller, writes[index], verdict, Seen(at, min(followed_until, at - TINY)))
                 if writes[index].truth.told == "Unknown":
-                    unknowable = remembered
+                    unknowable = failed
         truth = writes[index].truth
         # The next end of a run puts it right, whatever it is.
-        unknowable = unknowable if truth.running_since or truth.waiting_since or not truth.settled else None
+        unknowable = unknowable and bool(truth.running_since or truth.waiting_since or not truth.settled)
         assert_true(verdict, truth, at, unknowable)
         # A watch tells that nothing has happened for a while.
         followed_until = min(at + data.draw(SECONDS), next_write_at(writes, index))
@@ -221,14 +222,14 @@ def test_a_wait_that_began_in_the_gap_is_not_as_old_as_the_one_before_the_gap() 
     assert verdict.waiting_since == math.floor(kustomization.writes[-1].at)
 
 
-def test_a_receiver_cannot_tell_in_mid_run_whether_a_failure_ended_in_the_gap_so_it_stands() -> None:
+def test_a_receiver_cannot_tell_in_mid_run_whether_a_failure_ended_in_the_gap_so_it_may_be_a_new_one() -> None:
     receiver = Controller(EPOCH)
     receiver.step("fail", 1, 600)
     failure = Span(receiver.writes[-1].at)
     receiver.step("well", 1, 600)
     receiver.run()
     verdict = last_seen(receiver, gone=300, back=1300, before=2)
-    assert verdict.failure == failure
+    assert verdict.failure == Span.between(failure.start, EPOCH + 1300)
     # If this run fails, the failure may be old or new.
     receiver.elapse(1)
     receiver.end(False)

@@ -233,7 +233,9 @@ def _after_gap(previous: Verdict, until: float, observation: Observation) -> Ver
         )
     if well_at is not None or evidence.ended_well:
         return replace(previous, status=Status.TRUE, failure=None, unseen_since=earliest, reason="")
-    return replace(previous, unseen_since=earliest)
+    # Nothing tells whether a failure of before has ended: if there is another one now, it began at any time since.
+    failure = previous.failure and Span.between(previous.failure.start, now)
+    return replace(previous, failure=failure, unseen_since=earliest)
 
 
 def _known_starts(previous: Verdict) -> list[float]:
