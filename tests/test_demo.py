@@ -82,9 +82,14 @@ async def test_it_tells_where_to_look_and_serves_a_living_fleet_there(demo: Star
 
 async def test_an_incident_begins_and_the_exporter_sees_its_cause(demo: Start) -> None:
     running = await demo("--speed", "60", "--scenario", "failing-root")
+    address = await running.tells(r"why\? +(http://\S+)")
     await running.tells("failing-root: The root of a chain")
     await running.tells("commit pushed: payments/database")
     await running.tells("root cause: Kustomization payments/database, HealthCheckFailed")
+    # The address that it gave for "why?" answers.
+    async with aiohttp.ClientSession() as session, session.get(address[1]) as response:
+        explained = await response.json()
+    assert [cause["object"]["name"] for cause in explained["causes"]] == ["database"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

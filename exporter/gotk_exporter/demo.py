@@ -158,7 +158,8 @@ def _introduce(
     tell(f"  metrics      {base}/metrics")
     tell(f"  ready?       {base}/-/ready")
     tell(f"  the cluster  kubectl --kubeconfig {kubeconfig} get kustomizations -A --watch")
-    tell(f"  why?         gotk-exporter explain ks/api -n payments --exporter {base}")
+    # An address and not the command: nothing is installed here.
+    tell(f"  why?         {base}/api/v1/explain?kind=ks&name=api&namespace=payments")
     tell("Ctrl-C ends it. What happens:")
 
 
