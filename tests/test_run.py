@@ -6,8 +6,10 @@ import asyncio
 import re
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,9 +21,12 @@ from gotk_exporter.app import Exporter
 from gotk_exporter.clock import SystemClock
 from gotk_exporter.config import Settings, WatchSettings
 from gotk_exporter.kube.bounds import Bounds
-from gotk_exporter.kube.credentials import InCluster
+from gotk_exporter.kube.credentials import InCluster, Kubeconfig
 from gotk_exporter.metrics.exposition import Format
+from gotk_exporter.simulator.apiserver import ApiServer
+from gotk_exporter.simulator.cluster import new_cluster
 from gotk_exporter.web.server import Address
+from tests.kube.connection import write_kubeconfig
 from tests.peers.access import create_service_account, grant
 from tests.peers.admin import AdminClient
 from tests.peers.apiserver import RealApiServer
@@ -314,6 +319,79 @@ scrape_configs:
 
     await exporter.eventually(fires)
     assert prometheus.warnings() == []
+
+
+class AheadClock(SystemClock):
+    """The real one, which a test may put forward: whatever waits goes on waiting, but more time has passed."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead
+
+    def wall(self) -> float:
+        return super().wall() + self.ahead
+
+
+async def test_while_the_api_server_is_gone_what_is_served_is_marked_stale_and_it_is_not_ready(tmp_path: Path) -> None:
+    clock, stop = AheadClock(), asyncio.Event()
+    bounds = replace(Bounds(), backoff_first=0.05, backoff_longest=0.1, watch_short=0.2)
+    kinds = ("Kustomization", "GitRepository", "Bucket")
+    listening: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
+    async with (
+        AsyncExitStack() as ends,
+        ApiServer(new_cluster(time.time)) as server,
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as http,
+    ):
+        async with AdminClient(server.url) as admin:
+            await admin.ensure_namespace("shop")
+            await admin.create(_kustomization("app", "shop", ready="True"))
+        kubeconfig = write_kubeconfig(tmp_path / "kubeconfig", server.url, user={})
+        credentials = Kubeconfig(bounds, clock, str(kubeconfig))
+        exporter = Exporter(Settings(WatchSettings(kinds=kinds)), credentials, bounds, clock)
+        ends.push_async_callback(
+            asyncio.wait, [asyncio.create_task(exporter.run(Address("127.0.0.1", 0), stop, listening.set_result))]
+        )
+        ends.callback(stop.set)
+        url = f"http://{await listening}"
+
+        async def get(path: str) -> tuple[int, str]:
+            async with http.get(url + path) as response:
+                return response.status, await response.text()
+
+        async def stale() -> dict[str, str]:
+            marks = r'^gotk_exporter_resource_stale{resource="(\w+)",watched_namespace=""} (\S+)$'
+            return dict(re.findall(marks, (await get("/metrics"))[1], re.MULTILINE))
+
+        async def ready() -> bool:
+            return await get("/-/ready") == (200, "gotk-exporter is ready.\n")
+
+        fresh, out_of_date = dict.fromkeys(kinds, "0.0"), dict.fromkeys(kinds, "1.0")
+        await poll_until(ready, "the exporter", SOON_SECONDS)
+        assert await stale() == fresh
+
+        server.kill()
+        clock.ahead += bounds.stale_after - 2 * SOON_SECONDS
+        assert (await ready(), await stale()) == (True, fresh)
+
+        clock.ahead += 2 * SOON_SECONDS + 1
+        status, text = await get("/-/ready")
+        assert (status, await stale()) == (503, out_of_date)
+        seconds = r"for 1[89]\d s"
+        assert re.fullmatch(
+            "Not ready: not confirmed by the API server, and served as last known: "
+            rf"Kustomization {seconds}, GitRepository {seconds}, Bucket {seconds}\.\n",
+            text,
+        )
+        # Marked, and served all the same: series that vanish resolve alerts.
+        app = _sample("gotk_reconcile_condition", "app", "shop", ',type="Ready",status="True"')
+        assert f"{app} 1\n" in (await get("/metrics"))[1]
+        assert exporter.cluster.pending() == []
+
+        await server.restart()
+        await poll_until(ready, "the exporter after the outage", SOON_SECONDS)
+        assert await stale() == fresh
 
 
 def _sample(family: str, name: str, namespace: str, more: str = "") -> str:

@@ -8,10 +8,12 @@ import pytest
 from prometheus_client import Metric
 
 from gotk_exporter import __version__
+from gotk_exporter.kube.bounds import Bounds
 from gotk_exporter.metrics import families as f
 from gotk_exporter.metrics.exposition import Format
 from gotk_exporter.metrics.families import EXPORTER_FAMILIES, OBJECT_FAMILIES, Family
 from gotk_exporter.telemetry import ResourceState, Telemetry
+from tests.kube.scripted_clock import ScriptedClock
 from tests.metrics.pages import families_of, series_of
 
 FORMATS = pytest.mark.parametrize("fmt", Format, ids=lambda fmt: fmt.name.lower())
@@ -118,6 +120,80 @@ def test_exactly_one_state_holds_and_entering_another_is_news_once() -> None:
 
 def held_states(telemetry: Telemetry) -> list[str]:
     return [labels["state"] for labels, value in samples_of(telemetry, f.RESOURCE_STATE) if value == 1]
+
+
+BOUND = Bounds().stale_after
+
+
+def marked(telemetry: Telemetry) -> dict[str, float]:
+    return {labels["resource"]: value for labels, value in samples_of(telemetry, f.RESOURCE_STALE)}
+
+
+def test_a_kind_is_stale_when_it_is_unconfirmed_for_longer_than_its_bound_and_not_at_it() -> None:
+    clock = ScriptedClock()
+    telemetry = Telemetry(clock.monotonic)
+    own = telemetry.resource("Kustomization", None, BOUND)
+    other = telemetry.resource("Bucket", None, BOUND)
+    own.confirmed(clock.monotonic())
+    other.confirmed(clock.monotonic())
+    clock.advance(BOUND)
+    assert (own.stale_for(), marked(telemetry)) == (None, {"Kustomization": 0, "Bucket": 0})
+    other.confirmed(clock.monotonic())
+    clock.advance(1)
+    assert (own.stale_for(), marked(telemetry)) == (BOUND + 1, {"Kustomization": 1, "Bucket": 0})
+    own.confirmed(clock.monotonic())
+    assert (own.stale_for(), marked(telemetry)) == (None, {"Kustomization": 0, "Bucket": 0})
+
+
+def test_to_hear_of_a_kind_does_not_confirm_it() -> None:
+    clock = ScriptedClock()
+    own = Telemetry(clock.monotonic).resource("Kustomization", None, BOUND)
+    own.confirmed(clock.monotonic())
+    clock.advance(BOUND + 1)
+    own.contact(clock.wall())
+    assert own.stale_for() == BOUND + 1
+
+
+def test_what_confirms_an_older_moment_takes_nothing_back() -> None:
+    clock = ScriptedClock()
+    own = Telemetry(clock.monotonic).resource("Kustomization", None, BOUND)
+    own.confirmed(BOUND)
+    own.confirmed(BOUND - 5)
+    clock.advance(2 * BOUND)
+    assert own.stale_for() is None
+
+
+def test_a_kind_that_was_never_listed_is_not_stale_however_long_it_takes() -> None:
+    clock = ScriptedClock()
+    telemetry = Telemetry(clock.monotonic)
+    telemetry.resource("Kustomization", None, BOUND).contact(clock.wall())
+    clock.advance(100 * BOUND)
+    assert marked(telemetry) == {"Kustomization": 0}
+
+
+@pytest.mark.parametrize("state", [state for state in ResourceState if state is not ResourceState.ABSENT])
+def test_what_is_served_is_stale_in_whatever_state_but_absent(state: ResourceState) -> None:
+    clock = ScriptedClock()
+    own = Telemetry(clock.monotonic).resource("Kustomization", None, BOUND)
+    own.confirmed(clock.monotonic())
+    own.enter(state)
+    clock.advance(BOUND + 1)
+    assert own.stale_for() == BOUND + 1
+
+
+def test_a_kind_that_is_absent_is_not_stale_nor_is_it_when_it_comes_back() -> None:
+    clock = ScriptedClock()
+    own = Telemetry(clock.monotonic).resource("Kustomization", None, BOUND)
+    own.confirmed(clock.monotonic())
+    own.enter(ResourceState.ABSENT)
+    clock.advance(BOUND + 1)
+    assert own.stale_for() is None
+    own.enter(ResourceState.SYNCING)
+    assert own.stale_for() is None
+
+
+def test_the_bound_that_the_help_names_is_ours() -> None:
+    assert f"for more than {BOUND:.0f} s " in f.RESOURCE_STALE.help
 
 
 def test_what_is_not_known_yet_has_no_series() -> None:

@@ -71,7 +71,7 @@ class Exporter:
         self, settings: Settings, loader: Loader, bounds: Bounds, clock: Clock, metrics_path: str = "/metrics"
     ) -> None:
         self._clock = clock
-        self.telemetry = Telemetry()
+        self.telemetry = Telemetry(clock.monotonic)
         self.store = Store(select(settings.metrics.profile, settings.metrics.allow, settings.metrics.deny))
         self.causes = Causes(self.store)
         self.credentials = Credentials(loader, bounds, clock, self.telemetry.count_credentials_load)
@@ -92,7 +92,15 @@ class Exporter:
         )
         self.body = Body(self.store, self.telemetry.render)
         self.metrics_path = metrics_path
-        self.server = Server(self.body, self.telemetry, self.cluster.pending, metrics_path, clock, explain=self.explain)
+        self.server = Server(
+            self.body,
+            self.telemetry,
+            self.cluster.pending,
+            metrics_path,
+            clock,
+            explain=self.explain,
+            stale=self.cluster.stale,
+        )
 
     async def run(
         self, address: Address, stop: asyncio.Event, on_listening: Callable[[Address], None] = lambda address: None
@@ -176,7 +184,7 @@ class Exporter:
         gaps = [
             NotKnown(kind=collector.kind.name, namespace=collector.namespace or "", why=why)
             for collector, telemetry in self._followed
-            if (why := _GAPS.get(telemetry.state)) is not None
+            if (why := _gap(telemetry)) is not None
         ]
         absent = {
             collector.kind.name for collector, telemetry in self._followed if telemetry.state is ResourceState.ABSENT
@@ -206,6 +214,10 @@ _GAPS: dict[ResourceState, Why] = {
     ResourceState.UNREACHABLE: "out_of_date",
     ResourceState.RELISTING: "out_of_date",
 }
+
+
+def _gap(telemetry: ResourceTelemetry) -> Why | None:
+    return _GAPS.get(telemetry.state) or (None if telemetry.stale_for() is None else "out_of_date")
 
 
 async def _unless(stop: asyncio.Event, awaited: Coroutine[None, None, _T]) -> _T | None:

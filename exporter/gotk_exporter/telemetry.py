@@ -6,8 +6,10 @@ Shell rooms call it; the core does not know of it. It measures what we do, never
 from __future__ import annotations
 
 import enum
+import math
 import platform
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, disable_created_metrics, exposition
@@ -44,12 +46,15 @@ class ResourceState(enum.Enum):
 class Telemetry:
     """The registry and everything in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """``monotonic``: the clock that staleness is measured with; a wall clock that is set would make it up."""
+        self.monotonic = monotonic
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._gauge(f.BUILD_INFO).labels(__version__, platform.python_version()).set(1)
         self._resources: list[ResourceTelemetry] = []
         self.registry.register(_States(self._resources))
+        self.registry.register(_Staleness(self._resources))
         self.resource_objects = self._gauge(f.RESOURCE_OBJECTS)
         self.resource_last_contact = self._gauge(f.RESOURCE_LAST_CONTACT)
         self.lists = self._counter(f.LISTS)
@@ -71,9 +76,9 @@ class Telemetry:
         for result in _LOAD_RESULTS:
             self._credentials_loads.labels(result)
 
-    def resource(self, kind: str, namespace: str | None) -> ResourceTelemetry:
-        """What is counted about one reflector."""
-        resource = ResourceTelemetry(self, kind, namespace or "")
+    def resource(self, kind: str, namespace: str | None, stale_after: float = math.inf) -> ResourceTelemetry:
+        """What is counted about one reflector. ``stale_after``: seconds that what it serves may go unconfirmed."""
+        resource = ResourceTelemetry(self, kind, namespace or "", stale_after)
         self._resources.append(resource)
         return resource
 
@@ -102,9 +107,12 @@ class Telemetry:
 class ResourceTelemetry:
     """One reflector's share. Remembers the state it was last told, so that logging once per change is easy."""
 
-    def __init__(self, telemetry: Telemetry, kind: str, namespace: str) -> None:
+    def __init__(self, telemetry: Telemetry, kind: str, namespace: str, stale_after: float) -> None:
         self._telemetry = telemetry
         self._labels = (kind, namespace)
+        self._stale_after = stale_after
+        self._confirmed: float | None = None
+        """On the monotonic clock; None while there is nothing that could be confirmed."""
         self.state = ResourceState.SYNCING
         self._last_contact: Gauge | None = None
         """Looked up once: it is set with every event."""
@@ -116,6 +124,9 @@ class ResourceTelemetry:
     def enter(self, state: ResourceState) -> bool:
         """Be in this state; says whether that is news."""
         news, self.state = state is not self.state, state
+        if state is ResourceState.ABSENT:
+            # Nothing is served of it. Should it come back, it is as if it had never been listed.
+            self._confirmed = None
         return news
 
     def contact(self, at: float) -> None:
@@ -123,6 +134,24 @@ class ResourceTelemetry:
         if self._last_contact is None:
             self._last_contact = self._telemetry.resource_last_contact.labels(*self._labels)
         self._last_contact.set(at)
+
+    def confirmed(self, at: float) -> None:
+        """What is served of this kind was all there was at this time of the monotonic clock.
+
+        More than a contact: a page of a listing that is not complete, or a watch that the API server takes back at
+        once, is heard of and confirms nothing.
+        """
+        if self._confirmed is None or at > self._confirmed:
+            self._confirmed = at
+
+    def stale_for(self) -> float | None:
+        """For how many seconds what is served has gone unconfirmed, where that is too long; None where it is not."""
+        # Read once: a page is rendered in a thread while it may change.
+        confirmed = self._confirmed
+        if confirmed is None:
+            return None
+        unconfirmed = self._telemetry.monotonic() - confirmed
+        return unconfirmed if unconfirmed > self._stale_after else None
 
     def listed(self) -> None:
         self._telemetry.lists.labels(*self._labels).inc()
@@ -146,6 +175,10 @@ class ResourceTelemetry:
         for state in ResourceState:
             yield (*self._labels, state.value), int(state is held)
 
+    def stale_sample(self) -> tuple[tuple[str, str], int]:
+        """Labels and value."""
+        return self._labels, int(self.stale_for() is not None)
+
 
 class _States(Collector):
     """The states of all reflectors, each as it is at one moment."""
@@ -158,4 +191,17 @@ class _States(Collector):
         for resource in list(self._resources):
             for labels, value in resource.state_samples():
                 family.add_metric(labels, value)
+        yield family
+
+
+class _Staleness(Collector):
+    """Which kinds are stale, found out when it is asked: nothing happens when one becomes so."""
+
+    def __init__(self, resources: list[ResourceTelemetry]) -> None:
+        self._resources = resources
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = GaugeMetricFamily(f.RESOURCE_STALE.name, f.RESOURCE_STALE.help, labels=f.RESOURCE_STALE.labels)
+        for resource in list(self._resources):
+            family.add_metric(*resource.stale_sample())
         yield family

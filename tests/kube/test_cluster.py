@@ -106,7 +106,7 @@ class World:
     def __init__(self, namespaces: tuple[str, ...] = ()) -> None:
         self.server = Server()
         self.clock = ScriptedClock(held=True)
-        self.telemetry = Telemetry()
+        self.telemetry = Telemetry(self.clock.monotonic)
         self.sinks: dict[tuple[str, str | None], Sink] = {}
         self.states: dict[tuple[str, str | None], Callable[[], ResourceState]] = {}
         client = cast("ApiClient", self.server)
@@ -268,3 +268,71 @@ async def test_a_watch_that_finds_its_kind_gone_does_not_wait_for_the_next_disco
         await world.pass_time(0)
         await world.pass_time(0.8)
         assert world.server.discoveries == asked + 1
+
+
+BOUND = Bounds().stale_after
+
+
+async def test_what_has_not_been_confirmed_for_too_long_is_stale_and_not_pending() -> None:
+    """Watches that hang, as behind a proxy that holds the line: here nothing ends their silence."""
+    async with World(namespaces=("team-a",)) as world:
+        world.clock.advance(BOUND)
+        assert world.cluster.stale() == {}
+        world.clock.advance(1)
+        assert world.cluster.stale() == {"Kustomization in team-a": BOUND + 1, "GitRepository in team-a": BOUND + 1}
+        assert world.cluster.pending() == []
+
+
+async def test_a_kind_that_was_never_listed_is_pending_and_not_stale() -> None:
+    world = World()
+    world.server.answer_lists.clear()
+    async with world:
+        await world.pass_time(BOUND + 1)
+        assert world.cluster.stale() == {}
+        assert world.cluster.pending() == ["Kustomization", "GitRepository"]
+
+
+async def test_a_stale_kind_that_is_gone_is_no_longer_stale_nor_is_it_when_it_comes_back() -> None:
+    async with World() as world:
+        gone = world.server.versions.pop("Kustomization")
+        world.clock.advance(BOUND - 5)
+        for seconds in (6, 10):
+            await world.pass_time(seconds)
+        assert world.state("Kustomization") is ResourceState.ABSENT
+        assert set(world.cluster.stale()) == {"GitRepository"}
+        world.server.versions["Kustomization"] = gone
+        world.server.answer_lists.clear()
+        await world.pass_time(30)
+        assert world.state("Kustomization") is ResourceState.SYNCING
+        assert set(world.cluster.stale()) == {"GitRepository"}
+
+
+async def test_the_log_says_once_what_became_stale_and_once_that_it_is_so_no_longer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with World() as world:
+        world.clock.advance(BOUND)
+        for _ in range(3):
+            await world.pass_time(30)
+        # Another version of a kind is listed; that confirms it.
+        world.server.versions["Kustomization"] = "v2"
+        for _ in range(3):
+            await world.pass_time(30)
+        assert set(world.cluster.stale()) == {"GitRepository"}
+    told = [(record.levelno, record.getMessage()) for record in caplog.records if "served" in record.getMessage()]
+    assert told == [
+        (
+            logging.WARNING,
+            "not confirmed by the API server for more than 180 s, and served as last known: "
+            "Kustomization, GitRepository",
+        ),
+        (logging.INFO, "no longer served unconfirmed: Kustomization"),
+    ]
+
+
+async def test_an_outage_of_many_namespaces_is_one_line_that_can_be_read(caplog: pytest.LogCaptureFixture) -> None:
+    async with World(namespaces=tuple(f"team-{number}" for number in range(50))) as world:
+        await world.pass_time(BOUND + 1)
+    (told,) = [message for message in caplog.messages if "last known" in message]
+    assert told.endswith("Kustomization in team-9 and 90 more")

@@ -16,7 +16,7 @@ import pytest_asyncio
 from gotk_exporter import __version__
 from gotk_exporter.metrics import families as f
 from gotk_exporter.metrics.exposition import Format
-from gotk_exporter.web.server import Address, ListenError, parse_address
+from gotk_exporter.web.server import Address, ListenError, Server, parse_address
 from tests.metrics.pages import families_of, series_of
 from tests.web.serving import READ_SECONDS, Exporter
 from tests.web.stores import GatedStore, stubborn_store
@@ -133,6 +133,37 @@ async def test_ready_names_what_it_waits_for_and_then_is_ready(serve: Serve, htt
         (503, "Not ready: waiting for Kustomization.\n"),
         (200, "gotk-exporter is ready.\n"),
     ]
+
+
+async def test_ready_tells_what_is_stale_from_what_it_waits_for_and_recovers(
+    serve: Serve, http: aiohttp.ClientSession
+) -> None:
+    behind = await serve()
+    pending: list[str] = []
+    stale: dict[str, float] = {}
+    server = Server(behind.body, behind.telemetry, lambda: pending, "/metrics", behind.clock, stale=lambda: dict(stale))
+    url = f"http://{await server.start(Address('127.0.0.1', 0))}"
+
+    async def answer() -> tuple[int, str]:
+        async with http.get(f"{url}/-/ready") as response:
+            return response.status, await response.text()
+
+    try:
+        stale["Kustomization"] = 214.4
+        last_known = "not confirmed by the API server, and served as last known"
+        assert await answer() == (503, f"Not ready: {last_known}: Kustomization for 214 s.\n")
+        stale["Bucket in team-a"] = 181.2
+        pending.append("HelmRelease")
+        assert await answer() == (
+            503,
+            f"Not ready: waiting for HelmRelease; {last_known}: Kustomization for 214 s, Bucket in team-a for 181 s.\n",
+        )
+        stale.clear()
+        assert await answer() == (503, "Not ready: waiting for HelmRelease.\n")
+        pending.clear()
+        assert await answer() == (200, "gotk-exporter is ready.\n")
+    finally:
+        await server.stop()
 
 
 @pytest.mark.parametrize("metrics_path", ["/metrics", "/flux/metrics", '/a&b"c'])

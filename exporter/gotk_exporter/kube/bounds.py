@@ -28,6 +28,11 @@ class Bounds:
     """A watch without a byte for this long is opened anew from where it stands. A server that went away without saying
     so (cut, frozen, a proxy that holds the line) sends nothing; but neither does kube-apiserver for a kind to which
     nothing is written."""
+    stale_after: float = 180.0
+    """What is served of a kind is marked as stale when the API server has not confirmed it for longer than this. A
+    healthy kind to which nothing is written is confirmed only when its watch is opened anew, and must never get there:
+    the silence, then a break with the longest back-off or an opening that times out (60 s either way), connecting, and
+    the time in which a watch proves itself come to 165 s."""
     watch_short: float = 5.0
     """A watch that ends sooner counts as failed: a server that ends each one at once must not be asked in a loop."""
     backoff_first: float = 0.8
@@ -48,6 +53,13 @@ class Bounds:
     plugin_interval: float = 10.0
     """A credential plugin is not run more often than this, however often its token is refused."""
     plugin_timeout: float = 60.0
+    lease_interval: float = 15.0
+    """How often the controllers' Leases are read. They are renewed every five seconds and run out after 35."""
+    lease_timeout: float = 10.0
+    """One such reading: it must not hang for longer than heartbeats may go unread."""
+    lease_patience: float = 90.0
+    """For how long heartbeats that cannot be read any more stay as they were; then they are taken away. So one that is
+    shown and older than two minutes is a controller's doing, and not ours."""
     checkpoint_interval: float = 60.0
     """The checkpoint is written at most so often."""
     checkpoint_patience: float = 30.0

@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 SETTLED = frozenset(ResourceState) - {ResourceState.SYNCING}
 """States in which there is nothing to wait for: the kind has been listed, or cannot be."""
 
+_NAMES_AT_ONCE = 10
+"""In one line of the log: where many namespaces are followed one by one, an outage concerns hundreds."""
+
 
 @dataclass(slots=True)
 class _Listing:
@@ -37,6 +40,11 @@ class _Listing:
     telemetry: ResourceTelemetry
     resource: Resource | None = None
     task: asyncio.Task[None] | None = None
+
+    @property
+    def name(self) -> str:
+        """ "Kustomization" or "Kustomization in team-a"."""
+        return self.kind.name + (f" in {self.namespace}" if self.namespace else "")
 
 
 class Cluster:
@@ -62,21 +70,24 @@ class Cluster:
         self._ask_now = asyncio.Event()
         self._missing_since: dict[str, float] = {}
         self._announced: Served | None = None
+        self._told_stale: set[str] = set()
         kinds = tuple(kinds)
         self._discovery = Discovery(client, kinds)
         self._listings: list[_Listing] = []
         for kind in kinds:
             for namespace in namespaces or (None,):
-                own = telemetry.resource(kind.name, namespace)
+                own = telemetry.resource(kind.name, namespace, bounds.stale_after)
                 self._listings.append(_Listing(kind, namespace, make_sink(kind, namespace, own), own))
 
     def pending(self) -> list[str]:
         """What is not known yet, as "Kustomization" or "Kustomization in team-a"; empty when there is nothing left."""
-        return [
-            listing.kind.name + (f" in {listing.namespace}" if listing.namespace else "")
-            for listing in self._listings
-            if listing.telemetry.state not in SETTLED
-        ]
+        return [listing.name for listing in self._listings if listing.telemetry.state not in SETTLED]
+
+    def stale(self) -> dict[str, float]:
+        """What is served though nothing has confirmed it for too long, named as in ``pending``, and for how many
+        seconds. None of it is pending for that: it was known, and what is done once with what is known stays done."""
+        ages = ((listing.name, listing.telemetry.stale_for()) for listing in self._listings)
+        return {name: seconds for name, seconds in ages if seconds is not None}
 
     async def run(self) -> None:
         """Follow the cluster until cancelled."""
@@ -108,6 +119,7 @@ class Cluster:
                     await self._follow(served, tasks)
                     if self._missing_since:
                         wait = self._bounds.absence_confirmation
+                self._tell_of_staleness()
                 await self._pause(wait, urgent=answered)
 
     async def _pause(self, wait: float, urgent: bool) -> None:
@@ -170,6 +182,21 @@ class Cluster:
         listing.resource = resource
         listing.task = tasks.create_task(reflector.run(), name=f"reflector {resource.plural} {listing.namespace or ''}")
 
+    def _tell_of_staleness(self) -> None:
+        """Say once what has become stale, and once that it is so no longer. Why it is, the reflectors have said, unless
+        there was no failure to tell of: an API server that wants to be left alone, or a listing that takes for ever."""
+        stale = self.stale()
+        if new := [name for name in stale if name not in self._told_stale]:
+            log.warning(
+                "not confirmed by the API server for more than %.0f s, and served as last known: %s",
+                self._bounds.stale_after,
+                _some(new),
+            )
+        # A kind that is gone is not served at all.
+        if over := sorted(self._told_stale - stale.keys()):
+            log.info("no longer served unconfirmed: %s", _some(over))
+        self._told_stale = set(stale)
+
     def _announce(self, served: Served) -> None:
         """Say what is followed, when that changes."""
         if served == self._announced:
@@ -189,6 +216,11 @@ def _remedy(error: ApiError) -> str:
     if isinstance(error, StatusError) and error.code == 401:
         return "; see the kubeconfig's users, or the token of the pod's service account"
     return ""
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NAMES_AT_ONCE
+    return ", ".join(names[:_NAMES_AT_ONCE]) + (f" and {more} more" if more > 0 else "")
 
 
 async def _stop(listing: _Listing) -> None:

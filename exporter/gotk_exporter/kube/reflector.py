@@ -168,7 +168,8 @@ class Reflector:
             self._contact()
             self._telemetry.watching()
             self._catching_up_until = started + self._bounds.watch_short
-            proof = asyncio.get_running_loop().call_later(self._bounds.watch_short, self._prove)
+            opened = self._clock.monotonic()
+            proof = asyncio.get_running_loop().call_later(self._bounds.watch_short, self._prove, opened)
             try:
                 async with contextlib.aclosing(lines) as stream:
                     async for line in stream:
@@ -177,7 +178,8 @@ class Reflector:
                 proof.cancel()
         if self._clock.monotonic() - started < self._bounds.watch_short:
             raise Unreachable("short", "the API server ended a watch at once")
-        self._prove()
+        # Not as of now: it may have ended because nothing came any more.
+        self._prove(opened)
         self._followed_until = self._clock.wall()
 
     def _receive(self, line: bytes) -> None:
@@ -192,7 +194,7 @@ class Reflector:
             self._receive_other(event)
             return
         self._telemetry.event(event.type)
-        self._prove()
+        self._prove(self._clock.monotonic())
         with self._at_its_own_cost():
             item = identify(event.object)
             effect = self._advance(signal, item.resource_version)
@@ -217,7 +219,7 @@ class Reflector:
     def _receive_other(self, event: WatchLine) -> None:
         if event.type == "BOOKMARK":
             self._telemetry.event(event.type)
-            self._prove()
+            self._prove(self._clock.monotonic())
             self._advance(Signal.BOOKMARK, resource_version_of(event.object))
         elif event.type == "ERROR":
             status = decode_status(event.object)
@@ -233,6 +235,7 @@ class Reflector:
         if effect is Effect.COMMIT and self._staged is not None:
             self._staged.commit()
             self._followed_until = self._clock.wall()
+            self._telemetry.confirmed(self._clock.monotonic())
             self._telemetry.listed()
             self._telemetry.holds(len(self._sink))
             self._standing.listed(len(self._sink))
@@ -240,7 +243,12 @@ class Reflector:
             self._staged = None
         return effect
 
-    def _prove(self) -> None:
+    def _prove(self, at: float) -> None:
+        """The watch was in order at this time of the monotonic clock, so everything until then has come.
+
+        That it was opened proves it only once it has lasted: an API server that has just started takes it back.
+        """
+        self._telemetry.confirmed(at)
         if not self._standing.proven:
             self._standing.watched(len(self._sink))
 

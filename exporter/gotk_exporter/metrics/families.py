@@ -229,6 +229,13 @@ RESOURCE_LAST_CONTACT = Family(
     "is served cannot be newer than that.",
     _RESOURCE,
 )
+RESOURCE_STALE = Family(
+    "gotk_exporter_resource_stale",
+    "gauge",
+    "1 while what is served of this kind may be out of date: for more than 180 s no complete listing and no watch has "
+    "confirmed it, and it stays served as it was last known. 0 otherwise, also before the first listing.",
+    _RESOURCE,
+)
 LISTS = Family(
     "gotk_exporter_lists_total",
     "counter",
@@ -306,6 +313,7 @@ EXPORTER_FAMILIES: tuple[Family, ...] = (
     RESOURCE_STATE,
     RESOURCE_OBJECTS,
     RESOURCE_LAST_CONTACT,
+    RESOURCE_STALE,
     LISTS,
     WATCHES,
     WATCH_EVENTS,

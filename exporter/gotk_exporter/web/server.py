@@ -8,7 +8,7 @@ import html
 import os
 import re
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -76,8 +76,10 @@ class Server:
         clock: Clock,
         send_timeout: float = SEND_TIMEOUT_SECONDS,
         explain: Explain | None = None,
+        stale: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        """``pending`` names what is not known yet; empty when ready. ``explain``: of a kind, a name and a namespace."""
+        """``pending`` names what is not known yet; ``stale`` what is served though nothing has confirmed it for too
+        long, and for how many seconds. Ready is who has neither. ``explain``: of a kind, a name and a namespace."""
         self._body = body
         self._telemetry = telemetry
         self._pending = pending
@@ -85,6 +87,7 @@ class Server:
         self._clock = clock
         self._send_timeout = send_timeout
         self._explain = explain
+        self._stale = stale
         application = web.Application()
         application.router.add_get(metrics_path, self._metrics)
         application.router.add_get("/-/healthy", self._healthy)
@@ -176,9 +179,14 @@ class Server:
         return web.Response(text="gotk-exporter is healthy.\n")
 
     async def _ready(self, _request: web.Request) -> web.Response:
-        pending = self._pending()
-        if pending:
-            return web.Response(status=503, text=f"Not ready: waiting for {', '.join(pending)}.\n")
+        reasons = []
+        if pending := self._pending():
+            reasons.append(f"waiting for {', '.join(pending)}")
+        if stale := self._stale():
+            ages = ", ".join(f"{name} for {seconds:.0f} s" for name, seconds in stale.items())
+            reasons.append(f"not confirmed by the API server, and served as last known: {ages}")
+        if reasons:
+            return web.Response(status=503, text=f"Not ready: {'; '.join(reasons)}.\n")
         return web.Response(text="gotk-exporter is ready.\n")
 
     async def _explanation(self, request: web.Request) -> web.Response:
@@ -232,7 +240,7 @@ _LANDING = """<!DOCTYPE html>
 <p>The true state of every Flux object, for Prometheus. Version {version}.</p>
 <ul>
 <li><a href="{metrics_path}">Metrics</a></li>
-<li><a href="/-/ready">Ready?</a> Says what it still waits for.</li>
+<li><a href="/-/ready">Ready?</a> Says what it still waits for, and what is out of date.</li>
 <li><a href="/-/healthy">Healthy?</a></li>
 </ul>
 </body>
