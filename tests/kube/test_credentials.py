@@ -6,6 +6,8 @@ import asyncio
 import logging
 import shutil
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +222,25 @@ async def test_what_expires_is_read_again_before_and_what_does_not_is_left_alone
         clock.advance(1)
         await credentials.endpoint()
         assert loader.count == loads
+
+
+def printed_by(program: str) -> str:
+    """In a process of its own: what is loaded in this one, anybody may have loaded."""
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
+
+
+LOAD = "import sys, gotk_exporter.kube.credentials"
+
+
+def test_what_nobody_here_uses_of_the_kubernetes_package_is_not_loaded() -> None:
+    unused = ["requests", "urllib3", "oauthlib", "websocket", "kubernetes.client.api_client"]
+    assert printed_by(f"{LOAD}; print([name for name in {unused} if name in sys.modules])") == "[]"
+
+
+def test_what_was_not_loaded_of_the_kubernetes_package_is_there_for_whoever_asks() -> None:
+    parts = "kubernetes.config.load_kube_config.__name__, kubernetes.watch.Watch.__name__"
+    assert printed_by(f"{LOAD}, kubernetes; print({parts})") == "load_kube_config Watch"
 
 
 def server_side(authority: CertificateAuthority, name: str) -> ssl.SSLContext:

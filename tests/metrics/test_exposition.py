@@ -109,6 +109,15 @@ def test_help_and_type_are_read_back(help_text: str, fmt: Format) -> None:
     assert (read.name, read.type, read.documentation) == ("gotk_example", "gauge", help_text)
 
 
+@FORMATS
+def test_a_counter_is_read_back_as_one(fmt: Format) -> None:
+    """Its family has another name in OpenMetrics; its samples have the same."""
+    family = Family("gotk_example_total", "counter", "Help.", ("name",))
+    (read,) = families_of(page(family, [({"name": "n"}, 3)], fmt), fmt)
+    assert read.type == "counter"
+    assert [(sample.name, sample.value) for sample in read.samples] == [("gotk_example_total", 3)]
+
+
 def test_help_is_escaped_as_each_format_wants_it() -> None:
     family = Family("gotk_example", "gauge", 'a "quoted" \\ word\nand a line.', ())
     assert [header(family, fmt).decode().splitlines()[0] for fmt in (Format.TEXT, Format.OPENMETRICS)] == [

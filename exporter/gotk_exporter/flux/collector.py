@@ -23,7 +23,7 @@ from gotk_exporter.flux.rows import Kind
 from gotk_exporter.flux.samples import render
 from gotk_exporter.flux.timestamps import parse_timestamp
 from gotk_exporter.flux.verdicts import Seen, Verdict
-from gotk_exporter.metrics.store import Lines, Store
+from gotk_exporter.metrics.store import Lines, Packed, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ class Replacement:
         self._collector = collector
         self._api_version = api_version
         self._objects: dict[str, Tracked] = {}
-        self._lines: dict[str, Lines] = {}
+        self._lines: dict[str, Packed] = {}
         self._latest: float | None = None
 
     def add(self, key: str, uid: str, resource_version: str, raw: bytes | Raw, seen: Seen) -> Sequence[Defect]:
@@ -161,14 +161,14 @@ class Replacement:
         collector = self._collector
         self._latest = seen.at
         before = collector._objects.get(key)
-        lines = collector._store.get(collector.scope, key)
+        held = collector._store.get(collector.scope, key)
         same = (uid, resource_version, self._api_version)
         # Without a resourceVersion nothing proves that an object is unchanged.
-        if before and lines and resource_version and (before.uid, before.resource_version, before.api_version) == same:
-            self._objects[key], self._lines[key] = before, lines
+        if before and held and resource_version and (before.uid, before.resource_version, before.api_version) == same:
+            self._objects[key], self._lines[key] = before, held
             return ()
         tracked, lines, new_defects = collector._read(key, raw, self._api_version, seen)
-        self._objects[key], self._lines[key] = tracked, lines
+        self._objects[key], self._lines[key] = tracked, collector._store.pack(lines)
         return new_defects
 
     def commit(self) -> None:

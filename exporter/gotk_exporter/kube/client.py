@@ -27,7 +27,7 @@ from gotk_exporter.kube.credentials import Credentials
 from gotk_exporter.kube.endpoint import CredentialsError, Endpoint
 from gotk_exporter.kube.failures import StatusError, Unreachable, named_errors
 from gotk_exporter.kube.listing import ListingStream
-from gotk_exporter.kube.wire import Page, ShapeError, decode_page, decode_status
+from gotk_exporter.kube.wire import Page, ShapeError, decode_status
 
 MAX_LINE_BYTES = 16 * 2**20
 """A watch event beyond this is no event: etcd refuses objects above 1.5 MiB, an aggregated API may allow more."""
@@ -136,9 +136,15 @@ class ApiClient:
         """One page of a listing. Raises ApiError."""
         params = {"limit": str(self._bounds.page_objects)} | ({"continue": continue_token} if continue_token else {})
         async with self._answer("list", resource.kind, resource.path(namespace), params) as response:
-            body = await _read(response)
+            listing, items = ListingStream(), list[msgspec.Raw]()
+            while piece := await _piece(response):
+                with _named_shapes():
+                    items += listing.feed(piece)
         with _named_shapes():
-            return decode_page(body)
+            page = listing.end()
+        if page.items is not None:
+            page.items = items + page.items
+        return page
 
     async def list_from_cache(
         self, resource: Resource, namespace: str | None, take: Callable[[Sequence[msgspec.Raw]], None]

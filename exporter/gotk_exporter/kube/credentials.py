@@ -10,22 +10,59 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import logging
 import os
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import LazyLoader
+from types import ModuleType
 from typing import Any, Protocol
 
 import yaml
-from kubernetes.aio.client import Configuration
-from kubernetes.aio.config import ConfigException, incluster_config, kube_config
-from kubernetes.aio.config.exec_provider import ExecProvider
 
 from gotk_exporter.clock import Clock
 from gotk_exporter.kube import plugin
 from gotk_exporter.kube.bounds import Bounds
 from gotk_exporter.kube.endpoint import CredentialsError as CredentialsError
 from gotk_exporter.kube.endpoint import Endpoint, endpoint_of, fingerprint_of
+
+_USED = ("kubernetes.aio.client", "kubernetes.aio.config")
+"""Of the kubernetes package."""
+
+
+class _Postponing(MetaPathFinder):
+    """Finds the other parts of that package, and leaves each to be loaded when something does use it."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if not fullname.startswith("kubernetes.") or fullname == "kubernetes.aio" or fullname.startswith(_USED):
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = LazyLoader(spec.loader)
+        return spec
+
+
+@contextlib.contextmanager
+def _postponing() -> Iterator[None]:
+    finder = _Postponing()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+# Whoever imports any part of it imports all of it, with a second HTTP client, OAuth and WebSockets: 9 MB of memory.
+with _postponing():
+    from kubernetes.aio.client import Configuration
+    from kubernetes.aio.config import ConfigException, incluster_config, kube_config
+    from kubernetes.aio.config.exec_provider import ExecProvider
 
 log = logging.getLogger(__name__)
 

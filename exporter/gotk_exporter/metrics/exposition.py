@@ -1,8 +1,8 @@
 """How samples are written: text format 0.0.4 and OpenMetrics 1.0.
 
 A sample's bytes are the same in both formats, so that a store renders each object once and serves either; only the
-lines around them (HELP, TYPE, the end mark) differ. Everything exported from objects is a gauge for that reason: a
-counter or an info family has other names in OpenMetrics than in the text format.
+lines around them (HELP, TYPE, the end mark) differ. Everything exported from objects is a gauge or a counter for that
+reason: the samples of an info family have other names in OpenMetrics than in the text format.
 
 References: prometheus.io, "Exposition formats"; OpenMetrics 1.0 (prometheus/docs, specs/om).
 """
@@ -76,7 +76,9 @@ def line(name: str, labels: str, value: float) -> str:
 
 def header(family: Family, fmt: Format) -> bytes:
     """The HELP and TYPE lines before a family's samples."""
-    help_text = family.help.replace("\\", r"\\").replace("\n", r"\n")
+    name, help_text = family.name, family.help.replace("\\", r"\\").replace("\n", r"\n")
     if fmt is Format.OPENMETRICS:
+        # There a counter's family is called without what its samples end in.
+        name = name.removesuffix("_total") if family.type == "counter" else name
         help_text = help_text.replace('"', r"\"")
-    return f"# HELP {family.name} {help_text}\n# TYPE {family.name} {family.type}\n".encode()
+    return f"# HELP {name} {help_text}\n# TYPE {name} {family.type}\n".encode()
