@@ -13,7 +13,8 @@ from pathlib import Path
 
 from gotk_exporter.flux.kinds import KINDS
 from gotk_exporter.flux.rows import Kind, Period, Reconciled
-from gotk_exporter.metrics.families import EXPORTER_FAMILIES, OBJECT_FAMILIES, Family, Profile
+from gotk_exporter.metrics.families import OBJECT_FAMILIES, Family, Profile
+from gotk_exporter.metrics.own_families import EXPORTER_FAMILIES
 
 ROOT = Path(__file__).parents[1]
 

@@ -11,7 +11,15 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gotk_exporter.config import CheckpointSettings, ConfigError, MetricsSettings, Settings, WatchSettings, parse
+from gotk_exporter.config import (
+    CheckpointSettings,
+    ConfigError,
+    ControllersSettings,
+    MetricsSettings,
+    Settings,
+    WatchSettings,
+    parse,
+)
 from gotk_exporter.flux.kinds import BY_NAME
 from gotk_exporter.metrics.families import OBJECT_FAMILIES, Profile
 
@@ -42,7 +50,9 @@ VALID = {
         WatchSettings(kinds=("Kustomization", "HelmRelease"), namespaces=("flux-system", "10", "no")),
         MetricsSettings(profile=Profile.FULL, allow=("gotk_re*", "gotk_suspend_status"), deny=("gotk_resource_info",)),
         CheckpointSettings(namespace="flux-system", config_map="gotk-exporter.state"),
+        ControllersSettings(leases=True, namespaces=("flux-system", "flux-shards")),
     ),
+    "without-leases": Settings(controllers=ControllersSettings(leases=False)),
 }
 
 
@@ -58,6 +68,25 @@ def test_the_defaults_are_every_kind_everywhere_in_the_default_profile() -> None
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "namespaces"),
+    [
+        ("", ("flux-system",)),
+        ("controllers: {namespaces: [flux, shards]}", ("flux", "shards")),
+        ("controllers: {leases: false}", ()),
+        ("controllers: {leases: false, namespaces: [flux]}", ()),
+        # Nothing is asked for elsewhere that nobody has named.
+        ("watch: {namespaces: [team-a]}", ()),
+        ("watch: {namespaces: [team-a, flux-system]}", ("flux-system",)),
+        ("watch: {namespaces: [team-a]}\ncontrollers: {namespaces: [flux-system]}", ("flux-system",)),
+    ],
+)
+def test_leases_are_read_where_flux_usually_is_or_where_it_is_said_to_be(
+    text: str, namespaces: tuple[str, ...]
+) -> None:
+    assert parse(text).lease_namespaces == namespaces
+
+
 def test_a_byte_order_mark_is_no_mistake() -> None:
     assert parse("\ufeffmetrics: {profile: full}") == Settings(metrics=MetricsSettings(profile=Profile.FULL))
 
@@ -65,7 +94,7 @@ def test_a_byte_order_mark_is_no_mistake() -> None:
 def test_an_error_reads_as_its_mistakes_line_by_line() -> None:
     with pytest.raises(ConfigError) as caught:
         parse("a: 1\nb: 2")
-    unknown = "unknown key; known: checkpoint, metrics, watch"
+    unknown = "unknown key; known: checkpoint, controllers, metrics, watch"
     assert str(caught.value) == f"a: {unknown}\nb: {unknown}"
 
 
@@ -78,19 +107,19 @@ HOSTILE: list[tuple[str, Callable[[], str], str]] = [
     (
         "a list in itself",
         lambda: "&a [*a]",
-        "the settings: must be a mapping with the keys checkpoint, metrics, watch, not a list",
+        "the settings: must be a mapping with the keys checkpoint, controllers, metrics, watch, not a list",
     ),
     ("a section in itself", lambda: "watch: &a {kinds: *a}", "watch.kinds: must be a list, not a mapping"),
     ("a list of itself", lambda: "watch: {kinds: &a [*a]}", "watch.kinds[0]: must be a name, not a list"),
     (
         "aliases that multiply",
         lambda: "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{f'*a{n - 1},' * 9}]\n" for n in range(1, 40)),
-        "a0: unknown key; known: checkpoint, metrics, watch",
+        "a0: unknown key; known: checkpoint, controllers, metrics, watch",
     ),
     (
         "merges that multiply",
         lambda: "a0: &a0 {x: y}\n" + "".join(f"a{n}: &a{n} {{<<: [{f'*a{n - 1},' * 9}]}}\n" for n in range(1, 40)),
-        "a0: unknown key; known: checkpoint, metrics, watch",
+        "a0: unknown key; known: checkpoint, controllers, metrics, watch",
     ),
     (
         "a version without end",

@@ -282,6 +282,32 @@ async def test_a_failure_that_only_a_checkpoint_knows_survives_a_restart(
     assert await failing_since(third) == []
 
 
+async def test_the_controllers_heartbeats_are_served_unless_the_settings_say_no(
+    run: Start, kubeconfig: Path, admin: AdminClient, namespace: str, tmp_path: Path
+) -> None:
+    await admin.create(
+        {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": "kustomize-controller-leader-election", "namespace": namespace},
+            "spec": {"renewTime": "2026-11-20T08:00:00.000000Z", "leaseDurationSeconds": 35},
+        }
+    )
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(f"controllers: {{namespaces: [{namespace}]}}\n")
+    exporter = await run(kubeconfig, "--config.file", str(settings))
+    labels = f'controller="kustomize-controller",namespace="{namespace}"'
+    await exporter.listening()
+    await exporter.shows(f"gotk_controller_lease_renew_timestamp_seconds{{{labels}}} 1795161600\n")
+
+    settings.write_text(f"controllers: {{namespaces: [{namespace}], leases: false}}\n")
+    without = await run(kubeconfig, "--config.file", str(settings))
+    await without.ready()
+    _, text = await without.get("/metrics")
+    assert "gotk_controller_lease_renew_timestamp_seconds{" not in text
+    assert 'resource="Lease"' not in text
+
+
 @pytest.mark.parametrize("version", ["2", "3"])
 async def test_a_real_prometheus_scrapes_it_without_a_warning(
     run: Start,

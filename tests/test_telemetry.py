@@ -9,9 +9,10 @@ from prometheus_client import Metric
 
 from gotk_exporter import __version__
 from gotk_exporter.kube.bounds import Bounds
-from gotk_exporter.metrics import families as f
+from gotk_exporter.metrics import own_families as f
 from gotk_exporter.metrics.exposition import Format
-from gotk_exporter.metrics.families import EXPORTER_FAMILIES, OBJECT_FAMILIES, Family
+from gotk_exporter.metrics.families import OBJECT_FAMILIES, Family
+from gotk_exporter.metrics.own_families import EXPORTER_FAMILIES
 from gotk_exporter.telemetry import ResourceState, Telemetry
 from tests.kube.scripted_clock import ScriptedClock
 from tests.metrics.pages import families_of, series_of

@@ -19,7 +19,6 @@ from typing import NoReturn, TypeVar
 from gotk_exporter import __version__
 from gotk_exporter.clock import Clock, SystemClock
 from gotk_exporter.config import Settings
-from gotk_exporter.flux.causes import Causes
 from gotk_exporter.flux.collector import Collector
 from gotk_exporter.flux.collector import Replacement as CollectorReplacement
 from gotk_exporter.flux.explanation import Explanation, NotKnown, Why
@@ -29,6 +28,7 @@ from gotk_exporter.flux.memory import read as read_memory
 from gotk_exporter.flux.memory import write as write_memory
 from gotk_exporter.flux.objects import Defect
 from gotk_exporter.flux.question import Known, answer, question
+from gotk_exporter.flux.relations import Relations
 from gotk_exporter.flux.rows import Kind
 from gotk_exporter.flux.samples import without_credentials
 from gotk_exporter.flux.verdicts import Seen
@@ -37,8 +37,9 @@ from gotk_exporter.kube.checkpoint import Checkpoint, Place
 from gotk_exporter.kube.client import ApiClient
 from gotk_exporter.kube.cluster import Cluster
 from gotk_exporter.kube.credentials import Credentials, Loader, choose_loader
+from gotk_exporter.kube.leases import LeaseFollower
 from gotk_exporter.kube.wire import Item
-from gotk_exporter.metrics.families import select
+from gotk_exporter.metrics.families import CONTROLLER_LEASE_RENEW, UNSERVED, select
 from gotk_exporter.metrics.store import Store
 from gotk_exporter.telemetry import ResourceState, ResourceTelemetry, Telemetry
 from gotk_exporter.web.body import Body
@@ -73,11 +74,21 @@ class Exporter:
         self._clock = clock
         self.telemetry = Telemetry(clock.monotonic)
         self.store = Store(select(settings.metrics.profile, settings.metrics.allow, settings.metrics.deny))
-        self.causes = Causes(self.store)
+        self.relations = Relations(self.store)
         self.credentials = Credentials(loader, bounds, clock, self.telemetry.count_credentials_load)
         self.client = ApiClient(self.credentials, bounds, clock, self.telemetry.count_request)
         self._memory = Memory()
         self._checkpoint = _checkpoint(settings, self.client, bounds, clock, self.telemetry)
+        self._leases = LeaseFollower(
+            self.client,
+            # Where nobody will see what they say, they are not asked for.
+            settings.lease_namespaces if {CONTROLLER_LEASE_RENEW, UNSERVED} & {*self.store.families} else (),
+            self.relations.take_leases,
+            self.telemetry,
+            bounds,
+            clock,
+            random.Random(),
+        )
         self._bounds = bounds
         self._followed: list[tuple[Collector, ResourceTelemetry]] = []
         self.cluster = Cluster(
@@ -132,6 +143,7 @@ class Exporter:
             running = [
                 tasks.create_task(self.cluster.run(), name="cluster"),
                 tasks.create_task(self._advance_causes(), name="causes"),
+                tasks.create_task(self._leases.run(), name="leases"),
             ]
             if self._checkpoint is not None:
                 running.append(tasks.create_task(self._checkpoint.keep(self._worth_remembering), name="checkpoint"))
@@ -172,7 +184,7 @@ class Exporter:
         frozen = False
         while True:
             await self._clock.sleep(CAUSES_SECONDS)
-            self.causes.advance(self._clock.wall())
+            self.relations.advance(self._clock.wall())
             if not frozen and not self.cluster.pending():
                 # What is known of the cluster stays, and none of it is cyclic: to look through all of it for garbage
                 # took 90 ms with 10,000 objects, in the middle of a scrape.
@@ -190,11 +202,11 @@ class Exporter:
             collector.kind.name for collector, telemetry in self._followed if telemetry.state is ResourceState.ABSENT
         }
         collectors = [collector for collector, _ in self._followed]
-        known = Known(self.causes.graph, collectors, gaps, frozenset(absent))
+        known = Known(self.relations, collectors, gaps, frozenset(absent))
         return answer(question(kind, name, namespace), known, self._clock.wall())
 
     def _make_sink(self, kind: Kind, namespace: str | None, telemetry: ResourceTelemetry) -> FluxSink:
-        collector = Collector(kind, namespace, self.store, self.causes, self._memory)
+        collector = Collector(kind, namespace, self.store, self.relations, self._memory)
         self._followed.append((collector, telemetry))
         return FluxSink(collector, telemetry)
 

@@ -16,12 +16,19 @@ from typing import TypeVar
 import yaml
 
 from gotk_exporter.flux.kinds import BY_NAME
-from gotk_exporter.metrics.families import EXPORTER_FAMILIES, OBJECT_FAMILIES, Profile, matches_any
+from gotk_exporter.metrics.families import OBJECT_FAMILIES, Profile, matches_any
+from gotk_exporter.metrics.own_families import EXPORTER_FAMILIES
 
 _T = TypeVar("_T")
 
 _OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+FLUX_NAMESPACE = "flux-system"
+"""Where Flux's own installers put it."""
+NODE_LEASES = "kube-node-lease"
+"""The namespace with a Lease for each node, renewed every ten seconds."""
 
 
 class ConfigError(Exception):
@@ -66,10 +73,28 @@ class CheckpointSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ControllersSettings:
+    leases: bool = True
+    """Whether to read the Leases of Flux's controllers. Default: true."""
+    namespaces: tuple[str, ...] = ()
+    """Namespaces in which Flux's controllers run; all of them, where shards have their own. Default: flux-system; with
+    watch.namespaces only if it is one of them, so that nothing is asked for elsewhere that nobody has named."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     watch: WatchSettings = field(default_factory=WatchSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
+    controllers: ControllersSettings = field(default_factory=ControllersSettings)
+
+    @property
+    def lease_namespaces(self) -> tuple[str, ...]:
+        """Where to read Leases; empty: nowhere."""
+        if not self.controllers.leases:
+            return ()
+        looked_into = self.watch.namespaces or (FLUX_NAMESPACE,)
+        return self.controllers.namespaces or tuple(name for name in looked_into if name == FLUX_NAMESPACE)
 
 
 def parse(text: str) -> Settings:
@@ -106,9 +131,12 @@ class _Reader:
         self.mistakes: list[str] = []
 
     def settings(self, document: yaml.Node | None) -> Settings:
-        top = self._mapping("", document, {"watch", "metrics", "checkpoint"})
+        top = self._mapping("", document, {"watch", "metrics", "checkpoint", "controllers"})
         return Settings(
-            self._watch(top.get("watch")), self._metrics(top.get("metrics")), self._checkpoint(top.get("checkpoint"))
+            self._watch(top.get("watch")),
+            self._metrics(top.get("metrics")),
+            self._checkpoint(top.get("checkpoint")),
+            self._controllers(top.get("controllers")),
         )
 
     def _watch(self, section: yaml.Node | None) -> WatchSettings:
@@ -134,6 +162,21 @@ class _Reader:
             if _is_absent(values.get(key)) and not _is_absent(values.get(other)):
                 self._mistake(f"checkpoint.{key}", f"is missing; a checkpoint needs it beside {other}")
         return CheckpointSettings(namespace, config_map)
+
+    def _controllers(self, section: yaml.Node | None) -> ControllersSettings:
+        values = self._mapping("controllers", section, {"leases", "namespaces"})
+        return ControllersSettings(
+            self._boolean("controllers.leases", values.get("leases"), ControllersSettings().leases),
+            self._list("controllers.namespaces", values.get("namespaces"), self._controllers_namespace),
+        )
+
+    def _boolean(self, path: str, node: yaml.Node | None, default: bool) -> bool:
+        if node is None or _is_absent(node):
+            return default
+        value = _BOOLEANS.get(node.value.lower()) if isinstance(node, yaml.ScalarNode) and node.tag == _BOOL else None
+        if value is None:
+            self._mistake(path, f"must be true or false, not {_shown(node)}")
+        return default if value is None else value
 
     def _one(self, path: str, node: yaml.Node | None, read: Callable[[str, str], str | None]) -> str:
         if node is None or _is_absent(node):
@@ -209,6 +252,12 @@ class _Reader:
         )
         return None
 
+    def _controllers_namespace(self, place: str, text: str) -> str | None:
+        if text == NODE_LEASES:
+            self._mistake(place, f"{_quoted(text)} holds the Leases of nodes, and no controller; take it out")
+            return None
+        return self._namespace(place, text)
+
     def _config_map(self, place: str, text: str) -> str | None:
         if _OBJECT_NAME.fullmatch(text) and len(text) <= 253:
             return text
@@ -246,8 +295,11 @@ class _Reader:
 
 _STRING = "tag:yaml.org,2002:str"
 _NULL = "tag:yaml.org,2002:null"
+_BOOL = "tag:yaml.org,2002:bool"
+_BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+"""YAML 1.1's, in any case."""
 _SCALARS = {
-    "tag:yaml.org,2002:bool": "a boolean",
+    _BOOL: "a boolean",
     "tag:yaml.org,2002:int": "a number",
     "tag:yaml.org,2002:float": "a number",
     "tag:yaml.org,2002:timestamp": "a date",

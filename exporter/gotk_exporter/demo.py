@@ -133,7 +133,7 @@ async def _tell_of_changes(exporter: Exporter, tell: Callable[[str], None]) -> N
 
 def _root_causes(exporter: Exporter) -> dict[Key, str]:
     """Why each object is a root cause, and how many it blocks; what is only on its way is none to tell of."""
-    graph = exporter.causes.graph
+    graph = exporter.relations.graph
     answers = {key: graph.answer(key) for key in graph.roots()}
     return {
         key: answer.root_reason + _waiting(answer.blocked)

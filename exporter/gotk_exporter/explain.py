@@ -21,7 +21,6 @@ import yaml
 from gotk_exporter import __version__
 from gotk_exporter.clock import Clock, SystemClock
 from gotk_exporter.config import Settings
-from gotk_exporter.flux.causes import Causes
 from gotk_exporter.flux.collector import Collector
 from gotk_exporter.flux.evidence import condition_of
 from gotk_exporter.flux.explanation import Explanation, NotKnown, Why, decode, encode, with_messages
@@ -29,6 +28,7 @@ from gotk_exporter.flux.kinds import BY_NAME
 from gotk_exporter.flux.objects import decode as decode_object
 from gotk_exporter.flux.question import BadQuestion, Known, NoAnswer, NoSuchObject, Question, answer, question
 from gotk_exporter.flux.references import Key
+from gotk_exporter.flux.relations import Relations
 from gotk_exporter.flux.rows import Kind
 from gotk_exporter.flux.samples import without_credentials
 from gotk_exporter.flux.telling import tell
@@ -114,7 +114,7 @@ class _Inquiry:
     settings: Settings
     clock: Clock
     progress: Callable[[str], None]
-    causes: Causes = field(default_factory=lambda: Causes(Store(())))
+    relations: Relations = field(default_factory=lambda: Relations(Store(())))
     collectors: list[Collector] = field(default_factory=list)
     gaps: list[NotKnown] = field(default_factory=list)
     messages: dict[Key, str] = field(default_factory=dict)
@@ -144,8 +144,8 @@ class _Inquiry:
             await self._list_all(client, list(served.resources.values()), deadline)
         absent = frozenset(kind.name for kind in kinds) - served.resources.keys() - served.unknown
         now = self.clock.wall()
-        self.causes.advance(now)
-        known = Known(self.causes.graph, self.collectors, sorted(self.gaps, key=_order), absent)
+        self.relations.advance(now)
+        known = Known(self.relations, self.collectors, sorted(self.gaps, key=_order), absent)
         return with_messages(answer(self.asked, known, now), self.messages)
 
     async def _list_all(self, client: ApiClient, resources: Sequence[Resource], deadline: float) -> None:
@@ -199,7 +199,7 @@ class _Inquiry:
         return "unreachable"
 
     async def _read(self, client: ApiClient, resource: Resource, kind: Kind, namespace: str | None) -> None:
-        collector = Collector(kind, namespace, Store(()), self.causes)
+        collector = Collector(kind, namespace, Store(()), self.relations)
         replacement = collector.begin_replacement(resource.version)
         token = ""
         while True:

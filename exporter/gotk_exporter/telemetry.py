@@ -19,7 +19,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from gotk_exporter import __version__
-from gotk_exporter.metrics import families as f
+from gotk_exporter.metrics import own_families as f
 from gotk_exporter.metrics.exposition import Format
 from gotk_exporter.metrics.families import Family
 

@@ -28,6 +28,7 @@ from tests.bench.figures import Report
 from tests.bench.freshness import freshness
 from tests.bench.objects import Fleet
 from tests.bench.rendering import rendering
+from tests.bench.revisions import revisions
 from tests.bench.run import TARGETS_OBJECTS, Options, Run
 from tests.bench.servers import KUBE_APISERVER, SERVERS, SIMULATOR
 from tests.peers.admin import AdminClient
@@ -35,7 +36,7 @@ from tests.peers.admin import AdminClient
 FLEETS = {KUBE_APISERVER: Fleet(TARGETS_OBJECTS), SIMULATOR: Fleet(50_000, mixed=True)}
 """Through what, and, unless told otherwise, with how much in it."""
 
-IN_PROCESS: Sequence[Callable[[Report], None]] = (rendering, events)
+IN_PROCESS: Sequence[Callable[[Report], None]] = (rendering, events, revisions)
 """What is measured here, without any server. A new one adds rows to the report and its name to this line."""
 
 MEASUREMENTS: Sequence[Callable[[Run], Awaitable[None]]] = (freshness, costs)

@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from gotk_exporter.flux.causes import Causes
 from gotk_exporter.flux.collector import Collector
 from gotk_exporter.flux.kinds import BY_NAME
+from gotk_exporter.flux.relations import Relations
 from gotk_exporter.flux.verdicts import Seen
 from gotk_exporter.metrics.families import Profile, select
 from gotk_exporter.metrics.store import Store
@@ -34,7 +34,7 @@ class Chains:
 
     def __init__(self) -> None:
         store = Store(select(Profile.DEFAULT))
-        causes = Causes(store)
+        causes = Relations(store)
         self._sources = Collector(BY_NAME["GitRepository"], None, store, causes)
         self._apps = Collector(BY_NAME["Kustomization"], None, store, causes)
         self._version = 0

@@ -10,16 +10,17 @@ from typing import Any
 
 import pytest
 
-from gotk_exporter.flux.causes import Causes
 from gotk_exporter.flux.collector import Collector
 from gotk_exporter.flux.kinds import KINDS
 from gotk_exporter.flux.rows import Kind
 from gotk_exporter.flux.verdicts import Seen
 from gotk_exporter.metrics import families as f
 from gotk_exporter.metrics.exposition import Format
-from gotk_exporter.metrics.families import EXPORTER_FAMILIES, OBJECT_FAMILIES, Family, Profile, select
+from gotk_exporter.metrics.families import OBJECT_FAMILIES, Family, Profile, select
+from gotk_exporter.metrics.own_families import EXPORTER_FAMILIES
 from gotk_exporter.metrics.store import Store
 from tests.flux.examples import EXAMPLES, NOW, Example, json_bytes, render
+from tests.flux.several import OF_SEVERAL, several
 from tests.metrics.pages import promtool_check, series_of
 from tests.test_telemetry import busy_telemetry
 
@@ -84,7 +85,10 @@ def test_label_names_are_valid_and_leave_other_peoples_alone(family: Family) -> 
 
 @pytest.mark.parametrize("family", OBJECT_FAMILIES, ids=lambda family: family.name)
 def test_object_is_named_by_the_same_labels_in_the_same_order(family: Family) -> None:
-    if family is f.RESOURCE_INFO:
+    if family is f.CONTROLLER_LEASE_RENEW:
+        # Of no object of ours.
+        assert family.labels == ("controller", "namespace")
+    elif family is f.RESOURCE_INFO:
         # It has the labels of Flux's monitoring example instead.
         assert {"customresource_kind", "name", "exported_namespace"} <= set(family.labels)
     else:
@@ -120,8 +124,17 @@ def test_samples_of_an_example_have_exactly_the_catalogues_labels(example: Examp
 
 
 @pytest.mark.parametrize("family", OBJECT_FAMILIES, ids=lambda family: family.name)
-def test_family_is_rendered_for_some_example(family: Family) -> None:
-    assert any(f"{family.name}{{" in example.expected for example in EXAMPLES)
+def test_family_is_rendered_for_some_example_or_in_a_story_of_several_objects(family: Family) -> None:
+    alone = any(f"{family.name}{{" in example.expected for example in EXAMPLES)
+    assert alone is (family not in OF_SEVERAL)
+    assert alone or f"\n{family.name}{{" in served(several().store)
+
+
+def test_samples_of_several_objects_have_exactly_the_catalogues_labels() -> None:
+    labels_of = {family.name: family.labels for family in OF_SEVERAL}
+    found = [(name, tuple(labels)) for name, labels, _ in series_of(served(several().store), Format.TEXT)]
+    assert {name for name, _ in found} >= labels_of.keys()
+    assert all(labels == labels_of[name] for name, labels in found if name in labels_of)
 
 
 @EACH_KIND
@@ -167,17 +180,13 @@ def rendered_page(kind: Kind, profile: Profile = Profile.FULL) -> str:
 
 
 def everything() -> Store:
-    """All examples in one cluster, under names of their own."""
-    store = Store(OBJECT_FAMILIES)
-    causes = Causes(store)
-    listings = {kind.name: Collector(kind, None, store, causes).begin_replacement("v1") for kind in KINDS}
+    """All examples in one cluster, under names of their own, and a story of several objects."""
+    cluster = several()
     for example in EXAMPLES:
         name = example.name.partition("/")[2]
         raw = json_bytes(example.changed("metadata", "name", to=name))
-        assert not listings[example.kind].add(f"examples/{name}", name, "1", raw, Seen(NOW))
-    for listing in listings.values():
-        listing.commit()
-    return store
+        assert not cluster.collector(example.kind).upsert(f"examples/{name}", raw, Seen(NOW))
+    return cluster.store
 
 
 def served(store: Store) -> str:
@@ -193,6 +202,10 @@ def collect(store: Store, kind: Kind) -> None:
             "inventory": {"entries": [{"id": "a"}, {"id": "b"}]},
         },
     }
+    written = {"manager": "controller", "subresource": "status", "time": "2026-11-20T08:59:00Z"}
+    obj["metadata"]["managedFields"] = [written]
+    if kind.reconciled_path is not None:
+        put(obj, kind.reconciled_path.split("."), "2026-11-20T08:59:00Z")
     for label, paths in kind.info.items():
         for path in paths.split("|"):
             put(obj, path.strip().split("."), f"the-{label}")

@@ -9,9 +9,9 @@ import json
 
 import pytest
 
-from gotk_exporter.flux.causes import Causes
 from gotk_exporter.flux.collector import Collector
 from gotk_exporter.flux.kinds import KINDS
+from gotk_exporter.flux.relations import Relations
 from gotk_exporter.flux.verdicts import Seen
 from gotk_exporter.metrics.families import Profile, select
 from gotk_exporter.metrics.store import Store
@@ -39,8 +39,8 @@ class Watched:
     def __init__(self, profile: Profile) -> None:
         self.stage = Stage()
         self.store = Store(select(profile))
-        causes = Causes(self.store)
-        self._collectors = {kind.name: Collector(kind, None, self.store, causes) for kind in KINDS}
+        relations = Relations(self.store)
+        self._collectors = {kind.name: Collector(kind, None, self.store, relations) for kind in KINDS}
         for collector in self._collectors.values():
             collector.begin_replacement("v1").commit()
         self.stage.storage.subscribe(self._write)

@@ -11,7 +11,8 @@ import yaml
 
 from gotk_exporter.config import parse
 from gotk_exporter.flux.kinds import KINDS
-from gotk_exporter.metrics.families import EXPORTER_FAMILIES, OBJECT_FAMILIES
+from gotk_exporter.metrics.families import OBJECT_FAMILIES
+from gotk_exporter.metrics.own_families import EXPORTER_FAMILIES
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

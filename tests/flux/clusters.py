@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from gotk_exporter.flux.causes import Causes
 from gotk_exporter.flux.collector import Collector
 from gotk_exporter.flux.kinds import BY_NAME, KINDS
+from gotk_exporter.flux.relations import Relations
 from gotk_exporter.flux.verdicts import Seen
 from gotk_exporter.metrics.families import Profile, select
 from gotk_exporter.metrics.store import Store
@@ -40,9 +40,9 @@ class Cluster:
 
     def __init__(self, without: Sequence[str] = ()) -> None:
         self.store = Store(select(Profile.FULL))
-        self.causes = Causes(self.store)
+        self.relations = Relations(self.store)
         self._collectors = {
-            kind.name: Collector(kind, None, self.store, self.causes) for kind in KINDS if kind.name not in without
+            kind.name: Collector(kind, None, self.store, self.relations) for kind in KINDS if kind.name not in without
         }
         self._versions = itertools.count(1)
         self._documents: dict[tuple[str, str, str], dict[str, Any]] = {}
@@ -108,6 +108,9 @@ class Cluster:
             f"{namespace}/{name}", json.dumps(document).encode(), Seen.live(BEGINNING + at * MINUTE)
         )
 
+    def collector(self, kind: str) -> Collector:
+        return self._collectors[kind]
+
     def delete(self, kind: str, name: str, namespace: str = "apps") -> None:
         """The object is gone."""
         del self._documents[kind, namespace, name]
@@ -115,7 +118,7 @@ class Cluster:
 
     def wait(self, until: float) -> None:
         """Time passes."""
-        self.causes.advance(BEGINNING + until * MINUTE)
+        self.relations.advance(BEGINNING + until * MINUTE)
 
     # What a scrape shows
 

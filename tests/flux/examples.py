@@ -14,10 +14,10 @@ from typing import Any
 
 import yaml
 
-from gotk_exporter.flux.causes import Causes
 from gotk_exporter.flux.collector import Collector
 from gotk_exporter.flux.kinds import BY_NAME, KINDS
 from gotk_exporter.flux.objects import Defect
+from gotk_exporter.flux.relations import Relations
 from gotk_exporter.flux.verdicts import Seen
 from gotk_exporter.metrics.exposition import Format
 from gotk_exporter.metrics.families import Profile, select
@@ -73,7 +73,7 @@ def render(
     """What a scrape shows, without HELP and TYPE, of a cluster in which all kinds are followed and this is the only
     object; and what was unreadable in it."""
     store = Store(select(profile))
-    causes = Causes(store)
+    causes = Relations(store)
     for row in KINDS:
         causes.mark_listed(row.name, None)
     raw = document if isinstance(document, bytes) else json.dumps(document).encode()

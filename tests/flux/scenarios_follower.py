@@ -13,10 +13,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gotk_exporter.flux.causes import Causes
 from gotk_exporter.flux.collector import Collector
 from gotk_exporter.flux.kinds import BY_NAME
 from gotk_exporter.flux.references import Key
+from gotk_exporter.flux.relations import Relations
 from gotk_exporter.flux.verdicts import Seen
 from gotk_exporter.metrics.families import Profile, select
 from gotk_exporter.metrics.store import Store
@@ -103,10 +103,10 @@ class Exporter:
 
     def __init__(self, kinds: Sequence[str] = KINDS, namespaces: Sequence[str] | None = None) -> None:
         self.store = Store(select(Profile.FULL))
-        self.causes = Causes(self.store)
+        self.relations = Relations(self.store)
         self._namespaces = namespaces
         self.collectors = {
-            (kind, namespace): Collector(BY_NAME[kind], namespace, self.store, self.causes)
+            (kind, namespace): Collector(BY_NAME[kind], namespace, self.store, self.relations)
             for kind in kinds
             for namespace in (namespaces or [None])
         }
@@ -135,7 +135,7 @@ class Exporter:
     def receive(self, write: Write, at: float | None = None) -> None:
         """One event of a watch that is up to date."""
         now = EPOCH + (write.at if at is None else at)
-        self.causes.advance(now)
+        self.relations.advance(now)
         collector = self.collector(write.kind, write.path)
         if collector is None:
             return
@@ -218,11 +218,11 @@ class Story:
         self.exporter.list((), 0.0)
         pages = []
         for write in self.writes:
-            due = self.exporter.causes.graph.next_due()
+            due = self.exporter.relations.graph.next_due()
             while due is not None and due < EPOCH + write.at:
-                self.exporter.causes.advance(due)
+                self.exporter.relations.advance(due)
                 pages.append((due - EPOCH, self.exporter.page()))
-                due = self.exporter.causes.graph.next_due()
+                due = self.exporter.relations.graph.next_due()
             self.exporter.receive(write)
             pages.append((write.at, self.exporter.page()))
         return pages

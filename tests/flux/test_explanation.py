@@ -19,7 +19,7 @@ def explained(
     cluster: Cluster, name: str, at: float, kind: str = "Kustomization", not_known: tuple[NotKnown, ...] = ()
 ) -> Explanation:
     """Of an object in the namespace apps, that many minutes after the story's beginning."""
-    known = Known(cluster.causes.graph, list(cluster._collectors.values()), not_known)
+    known = Known(cluster.relations, list(cluster._collectors.values()), not_known)
     explanation = answer(question(kind, name, "apps"), known, BEGINNING + at * MINUTE)
     assert decode(encode(explanation)) == explanation
     return explanation
@@ -59,6 +59,7 @@ def test_the_way_to_a_failing_root_is_told_step_by_step() -> None:
             depends on Kustomization apps/mid, which waits too
               depends on Kustomization apps/root, whose last run failed
           since       2025-11-21 04:41:00 UTC, 2 h 14 min ago
+          failure     build: its manifests cannot be built
           blocks      2 objects wait because of it, this one among them
 
         Look at next:
@@ -73,6 +74,7 @@ def test_one_that_fails_by_itself_is_told_with_what_it_blocks() -> None:
         """
         Kustomization apps/root is not ready: its last run failed (BuildFailed).
           since       2025-11-21 04:41:00 UTC, 30 s ago
+          failure     build: its manifests cannot be built
           last good   main@sha1:1
           blocks      2 objects wait because of it: Kustomization apps/leaf, Kustomization apps/mid
 
@@ -140,6 +142,8 @@ def test_a_parent_with_two_causes_is_told_both_its_own_first() -> None:
         """
         Kustomization apps/parent is not ready: its last run failed (HealthCheckFailed).
           since       2025-11-21 04:46:00 UTC, 3 min ago
+          failure     workload_unhealthy: what it applied does not become healthy
+          unhealthy   Deployment apps/web, Kustomization apps/child
           last good   main@sha1:1
 
         Cause 1 of 2 is its own: its last run failed (HealthCheckFailed).
@@ -148,6 +152,7 @@ def test_a_parent_with_two_causes_is_told_both_its_own_first() -> None:
           Kustomization apps/parent waits for the health of Kustomization apps/child, whose last run
           failed
           since       2025-11-21 04:41:00 UTC, 8 min ago
+          failure     build: its manifests cannot be built
 
         Look at next:
           flux tree kustomization parent -n apps  # what it applied; the message names what is not ready
@@ -211,7 +216,9 @@ def test_one_that_is_well_and_suspended_says_whom_that_blocks() -> None:
             Kustomization apps/root is well.
               suspended   no run will start before it is resumed
               last good   main@sha1:1
+              behind      its source has another revision, since 2025-11-21 04:43:00 UTC, 6 min ago
               blocks      1 object waits because of it: Kustomization apps/leaf
+              health      not checked: it is ready as soon as it is applied
 
             Look at next:
             """
@@ -219,10 +226,16 @@ def test_one_that_is_well_and_suspended_says_whom_that_blocks() -> None:
     )
 
 
-def test_one_that_is_well_needs_no_more_than_a_line_or_two() -> None:
+def test_one_that_is_well_needs_no_more_than_a_few_lines() -> None:
     cluster = Cluster()
     a_chain(cluster, "root")
-    assert told(cluster, "root", at=9) == "Kustomization apps/root is well.\n  last good   main@sha1:1\n"
+    assert told(cluster, "root", at=9) == text(
+        """
+        Kustomization apps/root is well.
+          last good   main@sha1:1
+          health      not checked: it is ready as soon as it is applied
+        """
+    )
 
 
 def test_a_failing_source_says_how_many_receive_nothing_new() -> None:
@@ -233,8 +246,11 @@ def test_a_failing_source_says_how_many_receive_nothing_new() -> None:
         """
         GitRepository apps/repo is not ready: its last run failed (AuthenticationFailed).
           since       2025-11-21 04:41:00 UTC, 1 min ago
+          failure     auth: its credentials are refused
           last good   main@sha1:1
+          receivers   none that is ready: what is new is found by polling alone
           holds back  3 objects downstream are ready and receive nothing new
+          version     not pinned: spec.ref decides what is deployed
 
         Nothing that it waits for is to blame: it is its own cause.
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gotk_exporter.flux.attempts import Awaiting, Cause
 from gotk_exporter.flux.collector import Collector
 from gotk_exporter.flux.kinds import BY_NAME
-from gotk_exporter.flux.memory import Memory, Remembered, read, write
+from gotk_exporter.flux.memory import LONG_RUN_SECONDS, Kept, Memory, Remembered, read, write
 from gotk_exporter.flux.verdicts import Seen, Span, Status, Verdict
 from gotk_exporter.metrics.families import FAILING_SINCE, FAILING_SINCE_UNCERTAINTY, RECONCILE_CONDITION
 from gotk_exporter.metrics.store import Store
@@ -28,11 +29,18 @@ VERDICTS = st.builds(
     st.none() | TIMES,
 )
 WELL = Verdict(Status.TRUE)
+KEPT = st.builds(
+    Kept,
+    VERDICTS,
+    st.none() | TIMES,
+    st.none() | st.builds(Awaiting, st.sampled_from(Cause), TIMES, TIMES),
+    st.none() | TIMES,
+)
 
 
-@given(TIMES, st.dictionaries(st.text(), st.dictionaries(st.text(), st.tuples(st.text(), VERDICTS))))
+@given(TIMES, st.dictionaries(st.text(), st.dictionaries(st.text(), st.tuples(st.text(), KEPT))))
 def test_what_was_written_is_what_is_recalled(
-    written_at: float, listings: dict[str, dict[str, tuple[str, Verdict]]]
+    written_at: float, listings: dict[str, dict[str, tuple[str, Kept]]]
 ) -> None:
     items = {name: [(uid, *rest) for uid, rest in objects.items()] for name, objects in listings.items()}
     written = write(written_at, items)
@@ -40,22 +48,22 @@ def test_what_was_written_is_what_is_recalled(
     assert isinstance(memory, Memory)
     assert (written.objects, written.left_out, len(memory)) == (sum(map(len, items.values())), 0, written.objects)
     for name, objects in listings.items():
-        for uid, (version, verdict) in objects.items():
-            assert memory.recall(name, uid, None) == Remembered(verdict, version, written_at)
+        for uid, (version, kept) in objects.items():
+            assert memory.recall(name, uid, None) == Remembered(kept, version, written_at)
 
 
 def test_an_object_that_a_complete_listing_does_not_have_was_well() -> None:
     memory = read(write(100.0, {"Kustomization": []}).content)
     assert isinstance(memory, Memory)
-    assert memory.recall("Kustomization", "uid", created_at=50.0) == Remembered(WELL, None, 100.0)
+    assert memory.recall("Kustomization", "uid", created_at=50.0) == Remembered(Kept(WELL), None, 100.0)
     assert memory.recall("Kustomization", "uid", created_at=100.0) is None
     assert memory.recall("Kustomization", "uid", created_at=None) is None
     assert memory.recall("HelmRelease", "uid", created_at=50.0) is None
 
 
 def test_with_too_little_room_failures_are_kept_and_the_listing_is_not_called_complete() -> None:
-    failing = [(f"f{number}", str(number), Verdict(Status.FALSE, Span(number / 7))) for number in range(100)]
-    running = [(f"r{number}", str(number), Verdict(Status.TRUE, running_since=number / 7)) for number in range(900)]
+    failing = [(f"f{number}", str(number), Kept(Verdict(Status.FALSE, Span(number / 7)))) for number in range(100)]
+    running = [(f"r{number}", str(number), Kept(Verdict(Status.TRUE, running_since=number))) for number in range(900)]
     written = write(2000.0, {"Kustomization": running + failing, "HelmRelease": []}, room=4_000)
     assert len(written.content) <= 4_000
     assert written.objects + written.left_out == 1000
@@ -63,10 +71,10 @@ def test_with_too_little_room_failures_are_kept_and_the_listing_is_not_called_co
     assert isinstance(memory, Memory)
     assert all(memory.recall("Kustomization", uid, 1.0) for uid, _, _ in failing)
     assert memory.recall("Kustomization", "r899", 1.0) is None
-    assert memory.recall("HelmRelease", "any", 1.0) == Remembered(WELL, None, 2000.0)
+    assert memory.recall("HelmRelease", "any", 1.0) == Remembered(Kept(WELL), None, 2000.0)
 
 
-GOOD = write(1.0, {"Kustomization": [("uid", "1", Verdict(Status.FALSE, Span(1.0)))]}).content
+GOOD = write(1.0, {"Kustomization": [("uid", "1", Kept(Verdict(Status.FALSE, Span(1.0))))]}).content
 
 
 @pytest.mark.parametrize(
@@ -163,9 +171,26 @@ def test_a_failure_that_began_while_nobody_looked_began_after_the_memory_was_wri
 
 def test_a_memory_is_used_for_the_first_listing_and_never_again() -> None:
     store = Store([RECONCILE_CONDITION])
-    memory = read(write(BEFORE, {"Receiver": [("uid", "1", Verdict(Status.FALSE, Span(BEFORE)))]}).content)
+    memory = read(write(BEFORE, {"Receiver": [("uid", "1", Kept(Verdict(Status.FALSE, Span(BEFORE))))]}).content)
     assert isinstance(memory, Memory)
     collector = Collector(BY_NAME["Receiver"], None, store, memory=memory)
     collector.begin_replacement("v1").commit()
     collector.upsert("apps/hook", a_receiver("Unknown", "1"), Seen.live(AFTER))
     assert shown(store)["Unknown"] == 1
+
+
+def test_the_length_of_a_run_goes_first_and_its_listing_is_complete_without_it() -> None:
+    long_runs = [(f"w{number}", str(number), Kept(WELL, LONG_RUN_SECONDS + number)) for number in range(900)]
+    failing = [(f"f{number}", str(number), Kept(Verdict(Status.FALSE, Span(number / 7)))) for number in range(100)]
+    written = write(2000.0, {"Kustomization": long_runs + failing}, room=4_000)
+    memory = read(written.content)
+    assert isinstance(memory, Memory)
+    assert all(memory.recall("Kustomization", uid, 1.0) for uid, _, _ in failing)
+    assert memory.recall("Kustomization", "w899", 1.0) == Remembered(Kept(WELL), None, 2000.0)
+
+
+def test_a_well_object_is_remembered_only_for_a_long_run_or_for_what_it_lacks() -> None:
+    assert not Kept(WELL, LONG_RUN_SECONDS - 1).is_worth_it
+    assert Kept(WELL, LONG_RUN_SECONDS).is_worth_it
+    assert Kept(WELL, behind_since=1.0).is_worth_it
+    assert not Kept(Verdict(Status.DELETED), LONG_RUN_SECONDS, behind_since=1.0).is_worth_it

@@ -28,6 +28,7 @@ RUNNING = "gotk_resource_progressing_since_timestamp_seconds"
 UNCERTAINTY = "gotk_resource_failing_since_uncertainty_seconds"
 FAILING = {"gotk_resource_failing_since_timestamp_seconds", UNCERTAINTY}
 CAUSE = {"gotk_root_cause_info", "gotk_resource_blocked_dependents", "gotk_resource_held_back"}
+RUNS = {"gotk_resource_last_reconcile_timestamp_seconds", "gotk_resource_usual_run_seconds"}
 CHILDREN = "gotk_resource_failing_child_info"
 WITHOUT_CONDITIONS = {
     CONDITION,
@@ -76,8 +77,8 @@ MALFORMED: list[tuple[str, tuple[str | int, ...], Any, set[str], set[str]]] = [
         set(),
     ),
     ("a message as a list", ("status", "conditions", 1, "message"), ["x"], {"status.conditions.message"}, {CHILDREN}),
-    # When it last succeeded is lost, and with it how old the failure is at most.
-    ("a history as a string", ("status", "history"), "x", {"status.history"}, FAILING),
+    # When it last succeeded is lost, with it how old the failure is at most, and how long its runs take.
+    ("a history as a string", ("status", "history"), "x", {"status.history"}, FAILING | RUNS),
     (
         "a first run as a number",
         ("status", "history", 0, "firstReconciled"),
@@ -96,9 +97,9 @@ MALFORMED: list[tuple[str, tuple[str | int, ...], Any, set[str], set[str]]] = [
     ("labels as text", ("metadata", "labels"), "x", {"metadata.labels"}, set()),
     ("an interval in words", ("spec", "interval"), "soon", {"spec.interval"}, {INTERVAL, TIMEOUT}),
     ("an interval as a number", ("spec", "interval"), 5, {"spec.interval"}, {INTERVAL, TIMEOUT}),
-    ("a status of null", ("status",), None, {"status"}, {*WITHOUT_CONDITIONS, LAG, INVENTORY}),
-    ("a status as a list", ("status",), [], {"status"}, {*WITHOUT_CONDITIONS, LAG, INVENTORY}),
-    ("a spec as a string", ("spec",), "x", {"spec"}, {INFO, INTERVAL, TIMEOUT, NEEDS}),
+    ("a status of null", ("status",), None, {"status"}, {*WITHOUT_CONDITIONS, *RUNS, LAG, INVENTORY}),
+    ("a status as a list", ("status",), [], {"status"}, {*WITHOUT_CONDITIONS, *RUNS, LAG, INVENTORY}),
+    ("a spec as a string", ("spec",), "x", {"spec"}, {INFO, INTERVAL, TIMEOUT, NEEDS, "gotk_resource_health_checked"}),
     ("an inventory as a string", ("status", "inventory"), "x", {"status.inventory"}, {INVENTORY, CHILDREN}),
     ("an inventory of junk", ("status", "inventory"), [1, "x", None], {"status.inventory"}, {CHILDREN}),
     ("entries as a number", ("status", "inventory", "entries"), 5, {"status.inventory.entries"}, {INVENTORY, CHILDREN}),

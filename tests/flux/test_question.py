@@ -20,7 +20,7 @@ def asked(
     absent: frozenset[str] = frozenset(),
 ) -> str:
     """The namespace in which the object was found."""
-    known = Known(cluster.causes.graph, list(cluster._collectors.values()), not_known, absent)
+    known = Known(cluster.relations, list(cluster._collectors.values()), not_known, absent)
     return answer(question(kind, name, namespace, preferred), known, BEGINNING).object.namespace
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from gotk_exporter.flux.references import MAX_REFERENCES
-from gotk_exporter.flux.samples import MAX_BLOCKED_BY, MAX_CONDITIONS
+from gotk_exporter.flux.relation_samples import MAX_BLOCKED_BY
+from gotk_exporter.flux.samples import MAX_CONDITIONS
 from gotk_exporter.metrics.exposition import Format
 from tests.flux.examples import EXAMPLE, EXAMPLES, NOW, Example, by_family, render, sorted_lines
 from tests.metrics.hostile import HOSTILE_VALUES
@@ -202,6 +203,8 @@ PUBLIC = {
     "spec.bucketName",
     "spec.chart",
     "spec.image",
+    "spec.kubeConfig.configMapRef.name",
+    "spec.kubeConfig.secretRef.name",
     "spec.version",
     "status.artifact.revision",
     "status.conditions.reason",
@@ -213,6 +216,8 @@ PUBLIC = {
     # A reason, as its controller writes it.
     "status.history.lastReconciledStatus",
     "status.lastAppliedRevision",
+    "status.latestRef.name",
+    "status.latestRef.tag",
     *(f"{reference}.{part}" for reference in REFERENCES for part in ("kind", "namespace", "name")),
 }
 # Not shown, but without a meaning where they are no durations.

@@ -42,7 +42,7 @@ class Limited(Cluster):
 
     def __init__(self) -> None:
         super().__init__(without=[kind.name for kind in KINDS])
-        self._collectors = {kind.name: Collector(kind, "apps", self.store, self.causes) for kind in KINDS}
+        self._collectors = {kind.name: Collector(kind, "apps", self.store, self.relations) for kind in KINDS}
         for collector in self._collectors.values():
             collector.begin_replacement("v1").commit()
 

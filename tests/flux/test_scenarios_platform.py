@@ -63,8 +63,8 @@ def follow(writes: list[Write]) -> Iterator[tuple[float, Exporter]]:
     before = [write for write in writes if write.at <= START]
     exporter.list(before, START)
     for write in writes[len(before) :]:
-        while (due := exporter.causes.graph.next_due()) is not None and due < EPOCH + write.at:
-            exporter.causes.advance(due)
+        while (due := exporter.relations.graph.next_due()) is not None and due < EPOCH + write.at:
+            exporter.relations.advance(due)
             yield due - EPOCH, exporter
         exporter.receive(write)
         yield write.at, exporter
@@ -86,7 +86,7 @@ def test_an_incident_has_the_causes_that_an_operator_would_name_and_none_flicker
     begun: Counter[str] = Counter()
     before: dict[str, str] = {}
     for _, exporter in follow(lived(name, 1.2)):
-        now = paging(exporter.causes.graph)
+        now = paging(exporter.relations.graph)
         begun.update(now.keys() - before.keys())
         seen |= now
         before = now
@@ -102,7 +102,7 @@ def test_an_incident_has_the_causes_that_an_operator_would_name_and_none_flicker
 def test_whoever_fails_has_a_cause_and_whoever_is_blocked_is_blocked_by_something(name: str) -> None:
     waits_unseen: dict[Key, float] = {}
     for at, exporter in follow(lived(name, 1.6)):
-        graph = exporter.causes.graph
+        graph = exporter.relations.graph
         for key in exporter.objects():
             node = graph.node(key)
             assert node is not None
@@ -144,7 +144,7 @@ def test_the_numbers_of_what_is_held_back_and_blocked_are_those_of_a_naive_count
     for number, (at, exporter) in enumerate(follow(lived(name, 1.6))):
         if number % 25:
             continue
-        graph = exporter.causes.graph
+        graph = exporter.relations.graph
         keys = exporter.objects()
         for key in keys:
             held = graph.answer(key).held_back
@@ -164,7 +164,7 @@ def test_a_quiet_platform_has_no_causes_and_its_series_stay_the_same() -> None:
     at_first: set[str] = set()
     more: Counter[str] = Counter()
     for number, (_, exporter) in enumerate(follow(lived("quiet", 2.0))):
-        assert exporter.causes.graph.roots() == ()
+        assert exporter.relations.graph.roots() == ()
         if number % 60 == 0:
             labels = exporter.labels()
             at_first = at_first or labels

@@ -168,5 +168,5 @@ def _assert_order_does_not_matter(story: Story, seed: int) -> None:
     for at, write in shuffled(story.writes, seed):
         late.receive(write, at)
     for exporter in late, story.exporter:
-        exporter.causes.advance(EPOCH + UNTIL + 2)
+        exporter.relations.advance(EPOCH + UNTIL + 2)
     assert resembles(late.page()) == resembles(story.exporter.page())

@@ -123,7 +123,7 @@ def test_watches_that_are_a_second_apart_say_the_same_as_soon_as_it_is_quiet(let
             late.receive(arrivals[there][1], arrivals[there][0])
             there += 1
         for exporter in straight, late:
-            exporter.causes.advance(EPOCH + until)
+            exporter.relations.advance(EPOCH + until)
         known, said = straight.page(), late.page()
         assert causes(said) == causes(known), until
         for name, one in known.items():

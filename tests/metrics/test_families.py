@@ -23,8 +23,15 @@ MINIMAL = (
     f.ROOT_CAUSE_INFO,
     f.BLOCKED_DEPENDENTS,
     f.HELD_BACK,
+    f.AWAITING_RETRY,
+    f.LAST_RECONCILE,
+    f.REVISION_BEHIND,
+    f.UNSERVED,
+    f.CONTROLLER_LEASE_RENEW,
+    f.RESOURCE_INTERVAL,
+    f.RESOURCE_TIMEOUT,
 )
-"""Of these only the first three have series of an object that is well and at rest."""
+"""Of these only six have series of an object that is well and at rest."""
 
 
 def test_each_profile_holds_all_of_the_one_before_it_and_full_holds_everything() -> None:
@@ -39,11 +46,15 @@ def test_each_profile_holds_all_of_the_one_before_it_and_full_holds_everything()
     ("allow", "deny", "chosen"),
     [
         ((), ("gotk_suspend_status",), tuple(family for family in MINIMAL if family is not f.SUSPEND_STATUS)),
-        ((), ("gotk_resource_*",), (f.RECONCILE_CONDITION, f.SUSPEND_STATUS, f.ROOT_CAUSE_INFO)),
+        (
+            (),
+            ("gotk_resource_*",),
+            (f.RECONCILE_CONDITION, f.SUSPEND_STATUS, f.ROOT_CAUSE_INFO, f.CONTROLLER_LEASE_RENEW),
+        ),
         ((), ("*",), ()),
         # An allow list replaces the profile's choice, also with what the profile would leave out.
         (("gotk_resource_condition",), (), (f.RESOURCE_CONDITION,)),
-        (("gotk_*_seconds",), ("*_since_*",), (f.RESOURCE_INTERVAL, f.RESOURCE_TIMEOUT)),
+        (("gotk_*_seconds",), ("*_since_*", "*_timestamp_*"), (f.RESOURCE_INTERVAL, f.RESOURCE_TIMEOUT, f.USUAL_RUN)),
         (("gotk_resource_i*",), ("*_info",), (f.RESOURCE_INTERVAL, f.RESOURCE_INVENTORY_ENTRIES)),
         (("gotk_suspend_status",), ("gotk_suspend_status",), ()),
         # In the catalogue's order, not in the list's.

@@ -14,8 +14,9 @@ import pytest
 import pytest_asyncio
 
 from gotk_exporter import __version__
-from gotk_exporter.metrics import families as f
+from gotk_exporter.metrics import own_families as f
 from gotk_exporter.metrics.exposition import Format
+from gotk_exporter.metrics.families import Family
 from gotk_exporter.web.server import Address, ListenError, Server, parse_address
 from tests.metrics.pages import families_of, series_of
 from tests.web.serving import READ_SECONDS, Exporter
@@ -352,7 +353,7 @@ async def test_duration_leaves_out_the_time_that_the_client_takes(encoding: str,
     assert own_sample(exporter, f.SCRAPE_RENDER) == 0
 
 
-def own_sample(exporter: Exporter, family: f.Family) -> float:
+def own_sample(exporter: Exporter, family: Family) -> float:
     page = exporter.telemetry.render(Format.TEXT).decode()
     (value,) = (value for name, _, value in series_of(page, Format.TEXT) if name == family.name)
     return value

@@ -1,7 +1,7 @@
 """Keeps what we know about the objects of one listing, and their lines in the store.
 
 A listing is a kind, or a kind in one namespace. Raw objects come in, with the time at which they reached us; verdicts
-are carried from write to write by uid; lines go to the store, and what others must know of an object to the causes.
+are carried from write to write by uid; lines go to the store, and what others must know of an object to the relations.
 Nothing is logged or counted here: what could not be read is returned, once per object and field, for others to tell.
 """
 
@@ -12,14 +12,17 @@ from dataclasses import dataclass
 
 from msgspec import Raw
 
-from gotk_exporter.flux.causes import Causes
+from gotk_exporter.flux.attempts import attempt_of
 from gotk_exporter.flux.diagnosis import Diagnosis, diagnose
-from gotk_exporter.flux.memory import Memory, is_worth_remembering
+from gotk_exporter.flux.memory import Kept, Memory, Remembered
 from gotk_exporter.flux.nodes import Node, node_of
 from gotk_exporter.flux.objects import Defect, FluxObject, decode
 from gotk_exporter.flux.readiness import judge, observe
 from gotk_exporter.flux.references import Key
+from gotk_exporter.flux.relations import Relations
+from gotk_exporter.flux.risks import NO_RISKS, Risks, risks_of
 from gotk_exporter.flux.rows import Kind
+from gotk_exporter.flux.runs import UNKNOWN, Runs, runs_of
 from gotk_exporter.flux.samples import render
 from gotk_exporter.flux.timestamps import parse_timestamp
 from gotk_exporter.flux.verdicts import Seen, Verdict
@@ -36,6 +39,8 @@ class Tracked:
     verdict: Verdict | None
     node: Node
     diagnosis: Diagnosis | None = None
+    runs: Runs = UNKNOWN
+    risks: Risks = NO_RISKS
 
 
 class Collector:
@@ -46,14 +51,14 @@ class Collector:
         kind: Kind,
         namespace: str | None,
         store: Store,
-        causes: Causes | None = None,
+        relations: Relations | None = None,
         memory: Memory | None = None,
     ) -> None:
         self.kind = kind
         self.namespace = namespace
         self.scope = kind.name if namespace is None else f"{kind.name}/{namespace}"
         self._store = store
-        self._causes = causes or Causes(store)
+        self._relations = relations or Relations(store)
         self._memory = Memory() if memory is None else memory
         self._api_version = ""
         self._objects: dict[str, Tracked] = {}
@@ -80,7 +85,7 @@ class Collector:
         tracked, lines, new_defects = self._read(key, raw, self._api_version, seen)
         self._objects[key] = tracked
         self._store.put(self.scope, key, lines)
-        self._causes.update({tracked.node.key: tracked.node}, seen.at)
+        self._relations.update({tracked.node.key: tracked.node}, seen.at)
         return new_defects
 
     def delete(self, key: str, uid: str) -> None:
@@ -90,7 +95,7 @@ class Collector:
             del self._objects[key]
             self._told.pop(key, None)
             self._store.remove(self.scope, key)
-            self._causes.update({tracked.node.key: None})
+            self._relations.update({tracked.node.key: None})
 
     def drop(self) -> None:
         """Forget everything: the kind is no longer served, or no longer wanted."""
@@ -98,8 +103,8 @@ class Collector:
         self._objects = {}
         self._told = {}
         self._store.drop(self.scope)
-        self._causes.mark_unlisted(self.kind.name, self.namespace)
-        self._causes.update(gone)
+        self._relations.mark_unlisted(self.kind.name, self.namespace)
+        self._relations.update(gone)
 
     def _read(
         self, key: str, raw: bytes | Raw, api_version: str, seen: Seen
@@ -108,31 +113,56 @@ class Collector:
         before = self._objects.get(key)
         if before is not None and before.uid != obj.metadata.uid:
             before = None
-        verdict = self._judge(obj, before, seen)
-        node = node_of(self.kind, obj, verdict, before.node if before else None, seen.at)
+        remembered = self._recall(obj) if before is None else None
+        known, node_before = (before.verdict, before.node) if before is not None else (None, None)
+        verdict = self._judge(obj, known, remembered, seen)
         diagnosis = diagnose(self.kind, obj, verdict, before.diagnosis if before else None)
-        lines, invalid = render(self._store.families, self.kind, api_version, obj, verdict, node, diagnosis)
-        tracked = Tracked(obj.metadata.uid, obj.metadata.resource_version, api_version, verdict, node, diagnosis)
+        runs = runs_of(self.kind, obj, verdict, _runs_before(before, remembered), known, seen)
+        tried = node_before.attempt if node_before is not None else None
+        attempt = attempt_of(self.kind, obj, verdict, diagnosis, runs, tried, known, seen)
+        if attempt is not None and remembered is not None:
+            is_same = remembered.resource_version == obj.metadata.resource_version
+            attempt = attempt.excused(remembered.kept.excuse, is_same)
+        node = node_of(self.kind, obj, verdict, node_before, seen.at, attempt)
+        if remembered is not None and remembered.kept.behind_since is not None:
+            self._relations.revisions.remember(node.key, remembered.kept.behind_since)
+        lines, invalid = render(self._store.families, self.kind, api_version, obj, verdict, node, diagnosis, runs)
+        tracked = Tracked(
+            obj.metadata.uid,
+            obj.metadata.resource_version,
+            api_version,
+            verdict,
+            node,
+            diagnosis,
+            runs,
+            risks_of(self.kind, obj),
+        )
         return tracked, lines, self._new_defects(key, tracked.uid, unreadable + invalid)
 
-    def _judge(self, obj: FluxObject, before: Tracked | None, seen: Seen) -> Verdict | None:
-        known = before.verdict if before is not None else None
-        if before is None:
-            created_at = parse_timestamp(obj.metadata.creation_timestamp)
-            remembered = self._memory.recall(self.scope, obj.metadata.uid, created_at)
-            if remembered is not None:
-                known, seen = remembered.verdict, Seen(seen.at, min(remembered.until, seen.at))
-                version = obj.metadata.resource_version
-                if version and version == remembered.resource_version:
-                    return known
+    def _judge(
+        self, obj: FluxObject, known: Verdict | None, remembered: Remembered | None, seen: Seen
+    ) -> Verdict | None:
+        if remembered is not None:
+            known, seen = remembered.kept.verdict, Seen(seen.at, min(remembered.until, seen.at))
+            version = obj.metadata.resource_version
+            if version and version == remembered.resource_version:
+                return known
         observation = observe(self.kind, obj, seen)
         return None if observation is None else judge(known, observation)
 
-    def worth_remembering(self) -> Iterator[tuple[str, str, Verdict]]:
-        """The uid, resourceVersion and verdict of each object whose verdict a restart would lose."""
+    def _recall(self, obj: FluxObject) -> Remembered | None:
+        created_at = parse_timestamp(obj.metadata.creation_timestamp)
+        return self._memory.recall(self.scope, obj.metadata.uid, created_at)
+
+    def worth_remembering(self) -> Iterator[tuple[str, str, Kept]]:
+        """The uid and resourceVersion of each object of which a restart would lose something, and what."""
         for tracked in self._objects.values():
-            if tracked.verdict is not None and is_worth_remembering(tracked.verdict):
-                yield tracked.uid, tracked.resource_version, tracked.verdict
+            if tracked.verdict is None:
+                continue
+            facts, longest = self._relations.facts_to_keep(tracked.node.key), tracked.runs.longest_seconds
+            kept = Kept(tracked.verdict, longest, *facts)
+            if kept.is_worth_it:
+                yield tracked.uid, tracked.resource_version, kept
 
     def _new_defects(self, key: str, uid: str, defects: Sequence[Defect]) -> Sequence[Defect]:
         """Those that have not been told of this object since its field was last readable."""
@@ -140,6 +170,12 @@ class Collector:
         if defects:
             self._told[key] = uid, frozenset(defect.field for defect in defects)
         return [defect for defect in defects if told_uid != uid or defect.field not in told]
+
+
+def _runs_before(before: Tracked | None, remembered: Remembered | None) -> Runs:
+    if before is not None:
+        return before.runs
+    return Runs(longest_seconds=remembered.kept.longest_run_seconds) if remembered is not None else UNKNOWN
 
 
 class Replacement:
@@ -188,5 +224,5 @@ class Replacement:
         collector._told = {key: told for key, told in collector._told.items() if key in self._objects}
         collector._store.replace(collector.scope, self._lines)
         collector._memory.forget(collector.scope)
-        collector._causes.update(changes, self._latest)
-        collector._causes.mark_listed(collector.kind.name, collector.namespace)
+        collector._relations.update(changes, self._latest)
+        collector._relations.mark_listed(collector.kind.name, collector.namespace)

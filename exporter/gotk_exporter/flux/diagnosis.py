@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gotk_exporter.flux.evidence import condition_of
+from gotk_exporter.flux.evidence import REMEDIES, condition_of
 from gotk_exporter.flux.failures import Failure, at_host, classify, host_of, steady
-from gotk_exporter.flux.nodes import REMEDIES
 from gotk_exporter.flux.objects import Condition, FluxObject, Inventory
 from gotk_exporter.flux.readiness import case_of
 from gotk_exporter.flux.references import Key, awaited_names, managed_object

@@ -21,6 +21,8 @@ for the way of the write to us (recorded on an idle machine: 1.003 seconds in al
 HISTORY_LENGTH = 5
 """Entries that the appliers keep; older ones are lost."""
 SUCCEEDED = "ReconciliationSucceeded"
+REMEDIES = frozenset({"RollbackSucceeded", "UninstallSucceeded"})
+"""With which helm-controller ends a failed attempt: that the old release is back is not what went wrong."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,20 @@ from gotk_exporter.flux import advice
 from gotk_exporter.flux.blame import CYCLE, NOT_FOUND, NOT_WATCHED, SUSPENDED, TERMINATING, Blame
 from gotk_exporter.flux.graph import Answer
 from gotk_exporter.flux.nodes import Node
+from gotk_exporter.flux.particulars import (
+    AwaitingRetry,
+    Details,
+    Failed,
+    Freshness,
+    Named,
+    Part,
+    Risk,
+    awaiting_of,
+    failed_of,
+    freshness_of,
+    named,
+    risk_of,
+)
 from gotk_exporter.flux.redaction import fit_to_show
 from gotk_exporter.flux.references import Edge, Key
 from gotk_exporter.flux.rows import Via
@@ -34,16 +48,6 @@ Why: TypeAlias = Literal["forbidden", "not_listed_yet", "unreachable", "timed_ou
 """out_of_date: what is known of the kind is from before contact with the API server was lost."""
 
 READY_STATES: frozenset[State] = frozenset({"well", "unjudged"})
-
-
-class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """Fields without a default are there in every answer; those that a later version adds must have one."""
-
-
-class Named(msgspec.Struct, frozen=True):
-    kind: str
-    namespace: str
-    name: str
 
 
 class Since(Part, frozen=True):
@@ -77,6 +81,8 @@ class Cause(Part, frozen=True):
     """The members of a circle, each waiting for the next, the last for the first."""
     blocks: int
     held_back: int | None
+    failure: Failed | None = None
+    awaiting_retry: AwaitingRetry | None = None
     message: str | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -110,6 +116,10 @@ class Explanation(Part, frozen=True):
     parents: list[Named]
     not_known: list[NotKnown]
     next: list[str]
+    failure: Failed | None = None
+    awaiting_retry: AwaitingRetry | None = None
+    freshness: Freshness | None = None
+    risk: Risk | None = None
     message: str | msgspec.UnsetType = msgspec.UNSET
 
     @property
@@ -132,16 +142,23 @@ class Around(Protocol):
 
 
 VerdictOf: TypeAlias = Callable[[Key], Verdict | None]
+DetailsOf: TypeAlias = Callable[[Key], Details]
 
 
 def explanation_of(
-    key: Key, around: Around, verdict_of: VerdictOf, now: float, not_known: Sequence[NotKnown] = ()
+    key: Key,
+    around: Around,
+    verdict_of: VerdictOf,
+    details_of: DetailsOf,
+    now: float,
+    not_known: Sequence[NotKnown] = (),
 ) -> Explanation:
     """All that is known of the object, which exists."""
     node, verdict, answer = around.node(key), verdict_of(key), around.answer(key)
     ways = _ways(key, around)
     causes = sorted((_cause(root, ways[root], around, verdict_of) for root in ways), key=_importance)
-    shown = causes[:MAX_CAUSES]
+    shown = [_detailed(cause, details_of) for cause in causes[:MAX_CAUSES]]
+    details = details_of(key)
     # Who suspends something, or lets it run, makes others wait: they are named also where it is well itself.
     blocked = around.blamed_by(key) if answer.blocked else ()
     state = _state(key, around, verdict)
@@ -160,7 +177,16 @@ def explanation_of(
         parents=[named(parent) for parent in answer.parents],
         not_known=list(not_known),
         next=_next(key, state, shown, node, len(blocked), now),
+        failure=failed_of(details),
+        awaiting_retry=awaiting_of(details),
+        freshness=freshness_of(details),
+        risk=risk_of(details),
     )
+
+
+def _detailed(cause: Cause, details_of: DetailsOf) -> Cause:
+    details = details_of(_key(cause.object))
+    return msgspec.structs.replace(cause, failure=failed_of(details), awaiting_retry=awaiting_of(details))
 
 
 def with_messages(explanation: Explanation, messages: Mapping[Key, str]) -> Explanation:
@@ -172,10 +198,6 @@ def with_messages(explanation: Explanation, messages: Mapping[Key, str]) -> Expl
 
     causes = [msgspec.structs.replace(cause, message=of(cause.object)) for cause in explanation.causes]
     return msgspec.structs.replace(explanation, causes=causes, message=of(explanation.object))
-
-
-def named(key: Key) -> Named:
-    return Named(key.kind, key.namespace, key.name)
 
 
 def encode(explanation: Explanation) -> bytes:

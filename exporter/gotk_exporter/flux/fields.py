@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 
 from gotk_exporter.flux.objects import FluxObject
 from gotk_exporter.flux.rows import Kind
@@ -38,6 +39,15 @@ def _alternatives(path: str) -> tuple[tuple[str | int, ...], ...]:
 
 def _attribute(camel: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", camel).lower()
+
+
+SHARDING_LABEL = "sharding.fluxcd.io/key"
+
+
+def shard_of(obj: FluxObject) -> str:
+    """Which of several controllers is to reconcile the object; empty where it does not say."""
+    labels = obj.metadata.labels
+    return sys.intern(labels.get(SHARDING_LABEL, "")) if labels else ""
 
 
 def is_suspended(kind: Kind, obj: FluxObject) -> bool | None:

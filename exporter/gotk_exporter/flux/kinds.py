@@ -76,6 +76,7 @@ def _operator(
         interval=Period(annotation=f"{_OPERATOR}/reconcileEvery", default_seconds=every_seconds),
         timeout=Period(annotation=f"{_OPERATOR}/reconcileTimeout", default_seconds=timeout_seconds),
         past=past,
+        reconciled_path="status.history.0.lastReconciled" if past is Past.RUNS else None,
         cases=cases,
         refers=refers,
     )
@@ -92,6 +93,8 @@ KINDS: tuple[Kind, ...] = (
         "kustomizations",
         # GetTimeout in its API: the interval less 30 s where silent, and never under 30 s.
         timeout=Period("spec.timeout", interval_minus_seconds=30, minimum_seconds=30),
+        retry=Period("spec.retryInterval", interval_minus_seconds=0),
+        written_by_runs=True,
         info={"revision": "status.lastAppliedRevision", "source_name": "spec.sourceRef.name"},
         cases=(
             _DEPENDENCY_NOT_READY,
@@ -116,6 +119,9 @@ KINDS: tuple[Kind, ...] = (
         "HelmRelease",
         "helmreleases",
         timeout=Period("spec.timeout", default_seconds=300),
+        # Of the strategy RetryOnFailure; any other backs off.
+        retry=Period("spec.upgrade.strategy.retryInterval | spec.install.strategy.retryInterval"),
+        written_by_runs=True,
         info={
             # v2beta1 has no history; its lastAppliedRevision is the chart's version.
             "revision": "status.history.0.chartVersion | status.lastAppliedRevision",
@@ -234,6 +240,7 @@ KINDS: tuple[Kind, ...] = (
         timeout=Period("spec.timeout", interval_minus_seconds=0, minimum_seconds=1),
         info={"image": "spec.image"},
         success_path="status.lastScanResult.scanTime",
+        reconciled_path="status.lastScanResult.scanTime",
     ),
     Kind(
         "image.toolkit.fluxcd.io",
@@ -253,6 +260,7 @@ KINDS: tuple[Kind, ...] = (
         "ImageUpdateAutomation",
         "imageupdateautomations",
         info={"source_name": "spec.sourceRef.name"},
+        reconciled_path="status.lastAutomationRunTime",
         cases=(
             Case("SourceManagerFailed", Meaning.WAITS, Via.SOURCE_REF, _NOT_FOUND),
             Case("SourceManagerFailed", Meaning.RESTS, text="failed to get refer(red|enced) git repository"),
@@ -285,6 +293,8 @@ KINDS: tuple[Kind, ...] = (
         "Terraform",
         "terraforms",
         success_path="status.lastSuccessfulReconcileAt",
+        # GetRetryInterval in its API.
+        retry=Period("spec.retryInterval", default_seconds=15),
         cases=(
             _DEPENDENCY_NOT_READY,
             # Ready=Unknown until somebody approves the plan, which may be never.

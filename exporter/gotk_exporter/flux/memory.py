@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from gotk_exporter.flux.attempts import Awaiting, Cause
 from gotk_exporter.flux.verdicts import Span, Status, Verdict
 
 VERSION = 1
@@ -34,6 +35,11 @@ class _Entry(msgspec.Struct, array_like=True):
     running_since: float | None
     unseen_since: float | None
     reason: str
+    longest_run_seconds: float | None = None
+    excuse: str = ""
+    excuse_ended_at: float | None = None
+    excuse_until: float | None = None
+    behind_since: float | None = None
 
 
 class _Document(msgspec.Struct):
@@ -51,10 +57,39 @@ _decoder = msgspec.json.Decoder(_Document)
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
-    """What is known of an object from before the restart."""
+class Kept:
+    """What is known of an object that it cannot be asked for."""
 
     verdict: Verdict
+    longest_run_seconds: float | None = None
+    """Of its successful runs: a run that changes nothing overwrites what its history has."""
+    excuse: Awaiting | None = None
+    behind_since: float | None = None
+    """Unix seconds: since when it has not applied what its source offers."""
+
+    @property
+    def is_worth_it(self) -> bool:
+        """Whether it is anything but well and at rest, which an object says itself."""
+        if self.verdict.status is Status.DELETED:
+            return False
+        return not self.is_plain or (self.longest_run_seconds or 0.0) >= LONG_RUN_SECONDS
+
+    @property
+    def is_plain(self) -> bool:
+        """Nothing is lost without it but the length of a run."""
+        return self.verdict == WELL and self.excuse is None and self.behind_since is None
+
+
+WELL = Verdict(Status.TRUE)
+LONG_RUN_SECONDS = 300.0
+"""Shorter runs are not worth remembering: to three times such a one, no run is slow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """The same from before the restart."""
+
+    kept: Kept
     resource_version: str | None
     """None where it is known only by its absence from the list: it was well."""
     until: float
@@ -89,7 +124,7 @@ class Memory:
             return found
         if created_at is None or created_at >= self.written_at:
             return None
-        return Remembered(Verdict(Status.TRUE), None, self.written_at)
+        return Remembered(Kept(WELL), None, self.written_at)
 
     def take(self, other: Memory) -> None:
         """Remember what the other one does, and nothing else."""
@@ -101,15 +136,8 @@ class Memory:
         self._complete -= {listing}
 
 
-def is_worth_remembering(verdict: Verdict) -> bool:
-    """Whether it is anything but well and at rest, which an object says itself."""
-    return verdict.status is not Status.DELETED and verdict != Verdict(Status.TRUE)
-
-
-def write(
-    written_at: float, listings: Mapping[str, Iterable[tuple[str, str, Verdict]]], room: int = MAX_BYTES
-) -> Written:
-    """The memory of these listings: uid, resourceVersion and verdict of each object that is worth remembering.
+def write(written_at: float, listings: Mapping[str, Iterable[tuple[str, str, Kept]]], room: int = MAX_BYTES) -> Written:
+    """The memory of these listings: uid and resourceVersion of each object that is worth remembering, and what of it.
 
     Where it does not fit, those go first that an object can best be asked for itself.
     """
@@ -121,7 +149,11 @@ def write(
     share = 1.0
     while True:
         kept = {name: items[: int(len(items) * share)] for name, items in entries.items()}
-        incomplete = [name for name, items in entries.items() if len(kept[name]) < len(items)]
+        incomplete = [
+            name
+            for name, items in entries.items()
+            if any(_importance(entry) > _LEAST for entry in items[len(kept[name]) :])
+        ]
         content = zlib.compress(_encoder.encode(_Document(VERSION, written_at, kept, incomplete)), level=6)
         if len(content) <= room or share < 0.001:
             break
@@ -144,16 +176,17 @@ def read(content: bytes) -> Memory | str:
         return f"it has version {document.version}, and this gotk-exporter reads version {VERSION}"
     listings = {}
     for name, entries in document.listings.items():
-        found = ((entry, _verdict(entry)) for entry in entries)
+        found = ((entry, _kept(entry)) for entry in entries)
         listings[name] = {
-            entry.uid: Remembered(verdict, entry.resource_version, document.written_at)
-            for entry, verdict in found
-            if verdict is not None
+            entry.uid: Remembered(kept, entry.resource_version, document.written_at)
+            for entry, kept in found
+            if kept is not None
         }
     return Memory(document.written_at, listings, frozenset(document.listings) - set(document.incomplete))
 
 
-def _entry(uid: str, resource_version: str, verdict: Verdict) -> _Entry:
+def _entry(uid: str, resource_version: str, kept: Kept) -> _Entry:
+    verdict, excuse = kept.verdict, kept.excuse
     failure = verdict.failure
     return _Entry(
         uid,
@@ -165,19 +198,31 @@ def _entry(uid: str, resource_version: str, verdict: Verdict) -> _Entry:
         verdict.running_since,
         verdict.unseen_since,
         verdict.reason,
+        kept.longest_run_seconds,
+        excuse.cause.value if excuse is not None else "",
+        excuse.ended_at if excuse is not None else None,
+        excuse.until if excuse is not None else None,
+        kept.behind_since,
     )
 
 
-def _importance(entry: _Entry) -> tuple[bool, bool]:
-    return entry.failure_start is not None, entry.status != Status.TRUE.value
+def _importance(entry: _Entry) -> tuple[bool, bool, bool]:
+    kept = _kept(entry)
+    return entry.failure_start is not None, entry.status != Status.TRUE.value, kept is None or not kept.is_plain
 
 
+_LEAST = (False, False, False)
 _STATUSES = {status.value: status for status in Status if status is not Status.DELETED}
+_CAUSES = {cause.value: cause for cause in Cause}
 
 
-def _verdict(entry: _Entry) -> Verdict | None:
+def _kept(entry: _Entry) -> Kept | None:
     status = _STATUSES.get(entry.status)
     if status is None:
         return None
     failure = None if entry.failure_start is None else Span(entry.failure_start, max(0.0, entry.failure_width or 0.0))
-    return Verdict(status, failure, entry.waiting_since, entry.running_since, entry.reason, entry.unseen_since)
+    verdict = Verdict(status, failure, entry.waiting_since, entry.running_since, entry.reason, entry.unseen_since)
+    cause, excuse = _CAUSES.get(entry.excuse), None
+    if cause is not None and entry.excuse_ended_at is not None and entry.excuse_until is not None:
+        excuse = Awaiting(cause, entry.excuse_ended_at, entry.excuse_until)
+    return Kept(verdict, entry.longest_run_seconds, excuse, entry.behind_since)

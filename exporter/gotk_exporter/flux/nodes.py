@@ -9,10 +9,12 @@ import enum
 import sys
 from dataclasses import dataclass
 
+from gotk_exporter.flux.attempts import Attempt
 from gotk_exporter.flux.durations import parse_duration
-from gotk_exporter.flux.evidence import condition_of, evidence_of
-from gotk_exporter.flux.fields import is_suspended
+from gotk_exporter.flux.evidence import REMEDIES, condition_of, evidence_of
+from gotk_exporter.flux.fields import is_suspended, shard_of
 from gotk_exporter.flux.objects import FluxObject
+from gotk_exporter.flux.offers import Offer, Push, Selector, offer_of, push_of, selects_of
 from gotk_exporter.flux.readiness import case_of
 from gotk_exporter.flux.references import (
     Awaited,
@@ -39,8 +41,6 @@ EXPRESSION_RETRIES = 2
 QUEUE_RETRIES = 20
 """The same where the message speaks of no expression: then it says what was, and nobody has looked at the object again.
 With four workers and sixty new Kustomizations that takes minutes, and is nobody's fault."""
-REMEDIES = frozenset({"RollbackSucceeded", "UninstallSucceeded"})
-"""With which helm-controller ends a failed attempt: that the old release is back is not what went wrong."""
 
 
 class Phase(enum.Enum):
@@ -102,6 +102,13 @@ class Node:
     produces: tuple[Key, ...] = ()
     failed_with: str = ""
     """The reason of its last failed run, while that counts: also while it waits, or runs again."""
+    attempt: Attempt | None = None
+    """Its last one, while it fails."""
+    offer: Offer | None = None
+    selects: tuple[Selector, ...] = ()
+    push: Push | None = None
+    shard: str = ""
+    """Its sharding label."""
 
     @property
     def unwell(self) -> bool:
@@ -130,7 +137,14 @@ class Node:
         )
 
 
-def node_of(kind: Kind, obj: FluxObject, verdict: Verdict | None, before: Node | None, now: float) -> Node:
+def node_of(
+    kind: Kind,
+    obj: FluxObject,
+    verdict: Verdict | None,
+    before: Node | None,
+    now: float,
+    attempt: Attempt | None = None,
+) -> Node:
     """The object's node after this write; ``before`` is the same object's (by uid) until now."""
     phase = _phase(verdict)
     suspended = bool(is_suspended(kind, obj))
@@ -156,6 +170,11 @@ def node_of(kind: Kind, obj: FluxObject, verdict: Verdict | None, before: Node |
         owners_claimed(kind, obj),
         produced_by(kind, obj),
         failed_with,
+        attempt,
+        offer_of(kind, obj),
+        selects_of(kind, obj),
+        push_of(kind, obj),
+        shard_of(obj),
     )
 
 

@@ -24,6 +24,14 @@ class Part(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """A JSON object of which we know some fields."""
 
 
+class ManagedFields(Part, frozen=True):
+    """Who wrote a part of the object last, and when; which fields they are is not read."""
+
+    manager: str = ""
+    subresource: str = ""
+    time: str | None = None
+
+
 class Metadata(Part, frozen=True):
     name: str = ""
     namespace: str = ""
@@ -34,6 +42,7 @@ class Metadata(Part, frozen=True):
     deletion_timestamp: str | None = None
     annotations: dict[str, str] | None = None
     labels: dict[str, str] | None = None
+    managed_fields: list[ManagedFields] | None = None
 
 
 class Condition(Part, frozen=True):
@@ -59,6 +68,7 @@ class Include(Part, frozen=True):
 
 class ChartSpec(Part, frozen=True):
     source_ref: Reference = Reference()
+    version: str | None = None
 
 
 class ChartTemplate(Part, frozen=True):
@@ -71,6 +81,71 @@ class Analysis(Part, frozen=True):
 
 class Presence(Part, frozen=True):
     """Something of which we only ask whether it is there."""
+
+
+class Ref(Part, frozen=True):
+    """Which revision of a repository is wanted: of a GitRepository or an OCIRepository."""
+
+    branch: str | None = None
+    tag: str | None = None
+    semver: str | None = None
+    name: str | None = None
+    commit: str | None = None
+    digest: str | None = None
+
+
+class Strategy(Part, frozen=True):
+    """What helm-controller does about a failed action."""
+
+    name: str = ""
+    retry_interval: str | None = None
+
+
+class Action(Part, frozen=True):
+    """How helm-controller installs or upgrades."""
+
+    disable_wait: bool | None = None
+    strategy: Strategy | None = None
+
+
+class Named(Part, frozen=True):
+    name: str = ""
+
+
+class KubeConfig(Part, frozen=True):
+    """Access to another cluster."""
+
+    secret_ref: Named | None = None
+    config_map_ref: Named | None = None
+
+
+class Checkout(Part, frozen=True):
+    ref: Ref | None = None
+
+
+class Push(Part, frozen=True):
+    branch: str | None = None
+    refspec: str | None = None
+
+
+class Git(Part, frozen=True):
+    """What an ImageUpdateAutomation reads, and where it pushes to."""
+
+    checkout: Checkout | None = None
+    push: Push | None = None
+
+
+class Selected(Part, frozen=True):
+    """What a Receiver asks to be reconciled; in a ResourceSet, an object that it applies."""
+
+    kind: str = ""
+    name: str = ""
+    namespace: str = ""
+    match_labels: dict[str, str] | None = None
+
+
+class Distribution(Part, frozen=True):
+    version: str | None = None
 
 
 class Spec(Part, frozen=True):
@@ -96,7 +171,15 @@ class Spec(Part, frozen=True):
     """The ExternalArtifacts that an ArtifactGenerator produces, in its own namespace."""
     wait: bool | None = None
     health_checks: list[Presence] | None = None
-    kube_config: Presence | None = None
+    kube_config: KubeConfig | None = None
+    ref: Ref | None = None
+    install: Action | None = None
+    upgrade: Action | None = None
+    git: Git | None = None
+    resources: list[Selected] | None = None
+    distribution: Distribution | None = None
+    digest_reflection_policy: str | None = None
+    """An ImagePolicy's: Never (so the default), IfNotPresent or Always."""
     analysis: Analysis | None = None
     canary_analysis: Analysis | None = None
 
@@ -123,6 +206,8 @@ class HistoryEntry(Part, frozen=True):
     first_reconciled: str | None = None
     last_reconciled: str | None = None
     last_reconciled_status: str | None = None
+    last_reconciled_duration: str | None = None
+    oci_digest: str | None = None
 
 
 class Entry(Part, frozen=True):
@@ -139,6 +224,12 @@ class ScanResult(Part, frozen=True):
     scan_time: str | None = None
 
 
+class ImageRef(Part, frozen=True):
+    name: str | None = None
+    tag: str | None = None
+    digest: str | None = None
+
+
 class Status(Part, frozen=True):
     conditions: list[Condition] | None = None
     observed_generation: Int64 | None = None
@@ -153,6 +244,12 @@ class Status(Part, frozen=True):
     """A Canary's."""
     last_scan_result: ScanResult | None = None
     last_successful_reconcile_at: str | None = None
+    last_handled_reconcile_at: str | None = None
+    last_automation_run_time: str | None = None
+    last_push_time: str | None = None
+    latest_ref: ImageRef | None = None
+    latest_image: str | None = None
+    """latestRef of image-reflector-controller before 0.34, in one text."""
 
 
 class FluxObject(Part, frozen=True):

@@ -1,4 +1,4 @@
-"""The effective interval and timeout of an object, in seconds: what it says, or what its controller does otherwise.
+"""The effective interval, timeout and retry interval of an object, in seconds: as it says, or as its controller does.
 
 A text that is no duration is a Defect and counts as silence. That is what controllers make of annotations and of a
 Canary's interval; nowhere else do the CRDs let such a text in.
@@ -20,6 +20,11 @@ def interval_seconds(kind: Kind, obj: FluxObject) -> tuple[float | None, Defect 
 def timeout_seconds(kind: Kind, obj: FluxObject, interval: float | None) -> tuple[float | None, Defect | None]:
     """How long one run may take; ``interval`` is the object's own, in seconds."""
     return _effective(kind.timeout, obj, interval)
+
+
+def retry_seconds(kind: Kind, obj: FluxObject, interval: float | None) -> tuple[float | None, Defect | None]:
+    """How long the controller waits after a failed run; None where it backs off."""
+    return _effective(kind.retry, obj, interval)
 
 
 def _effective(period: Period | None, obj: FluxObject, interval: float | None) -> tuple[float | None, Defect | None]:

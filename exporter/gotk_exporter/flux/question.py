@@ -9,10 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gotk_exporter.flux.blame import NOT_FOUND
-from gotk_exporter.flux.collector import Collector
+from gotk_exporter.flux.collector import Collector, Tracked
 from gotk_exporter.flux.explanation import Around, Explanation, NotKnown, Why, explanation_of
 from gotk_exporter.flux.naming import MAX_CHARS, kind_called, kind_like, names_like
+from gotk_exporter.flux.particulars import Details
 from gotk_exporter.flux.references import Key
+from gotk_exporter.flux.relations import Relations
 from gotk_exporter.flux.rows import Kind
 from gotk_exporter.flux.verdicts import Verdict
 
@@ -57,17 +59,30 @@ def question(kind: str, name: str, namespace: str | None, preferred: str | None 
 class Known:
     """Everything that is known of a cluster."""
 
-    graph: Around
+    relations: Relations
     collectors: Sequence[Collector]
     not_known: Sequence[NotKnown] = ()
     absent: frozenset[str] = frozenset()
     """Kinds that the cluster does not serve."""
 
+    @property
+    def graph(self) -> Around:
+        return self.relations.graph
+
     def verdict(self, key: Key) -> Verdict | None:
-        for collector in self.collectors:
-            if collector.kind.name == key.kind and (tracked := collector.find(key)) is not None:
-                return tracked.verdict
-        return None
+        tracked = self._tracked(key)
+        return tracked.verdict if tracked is not None else None
+
+    def details(self, key: Key) -> Details:
+        tracked, facts = self._tracked(key), self.relations.facts(key)
+        if tracked is None:
+            return Details(facts=facts)
+        failing = tracked.verdict is not None and tracked.verdict.failing
+        return Details(tracked.diagnosis if failing else None, tracked.runs, tracked.risks, facts)
+
+    def _tracked(self, key: Key) -> Tracked | None:
+        found = (collector.find(key) for collector in self.collectors if collector.kind.name == key.kind)
+        return next((tracked for tracked in found if tracked is not None), None)
 
     def keys(self, kind: Kind) -> Iterator[Key]:
         for collector in self.collectors:
@@ -77,7 +92,7 @@ class Known:
 
 def answer(asked: Question, known: Known, now: float) -> Explanation:
     """Raises NoSuchObject, and BadQuestion where several objects have the name."""
-    return explanation_of(_find(asked, known), known.graph, known.verdict, now, known.not_known)
+    return explanation_of(_find(asked, known), known.graph, known.verdict, known.details, now, known.not_known)
 
 
 def _find(asked: Question, known: Known) -> Key:

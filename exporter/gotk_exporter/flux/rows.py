@@ -108,6 +108,12 @@ class Kind:
     """Suspended while the annotation has the value "disabled", in any case of letters."""
     interval: Period | None = Period("spec.interval")
     timeout: Period | None = None
+    retry: Period | None = None
+    """How long its controller waits after a failed run; None where it backs off, for longer after each failure."""
+    reconciled_path: str | None = None
+    """Where the object says when it was last reconciled, written by every run."""
+    written_by_runs: bool = False
+    """Every run writes the status, also one that changes nothing, so that the time of the last write tells."""
     info: Mapping[str, str] = field(default_factory=dict)
     """Labels of gotk_resource_info beyond the common ones: name to path, or to paths in order of preference."""
     cases: tuple[Case, ...] = ()

@@ -1,20 +1,21 @@
-"""Object, verdict and causes become sample lines: one function per family. It decides nothing about any state."""
+"""Object and verdict become sample lines: one function per family. It decides nothing about any state."""
 
 from __future__ import annotations
 
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from gotk_exporter.flux.diagnosis import Diagnosis
 from gotk_exporter.flux.fields import is_suspended, read
-from gotk_exporter.flux.graph import Answer
 from gotk_exporter.flux.nodes import Node
 from gotk_exporter.flux.objects import Defect, FluxObject
 from gotk_exporter.flux.periods import interval_seconds, timeout_seconds
 from gotk_exporter.flux.references import Edge, Key
+from gotk_exporter.flux.risks import SAMPLES as RISKS
 from gotk_exporter.flux.rows import Kind, Via
+from gotk_exporter.flux.runs import Runs
+from gotk_exporter.flux.subject import Subject, labels_of, number
 from gotk_exporter.flux.verdicts import Status, Verdict
 from gotk_exporter.metrics import families as f
 from gotk_exporter.metrics.exposition import escape_label_value, label_text, line
@@ -24,24 +25,6 @@ from gotk_exporter.metrics.store import Lines
 MAX_CONDITIONS = 16
 """Series of gotk_resource_condition per object: no controller of ours writes more than nine types, and an object must
 not be able to grow the page without bound."""
-MAX_BLOCKED_BY = 5
-"""Series of gotk_resource_blocked per object."""
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """Everything that an object's samples are made of."""
-
-    kind: Kind
-    version: str
-    obj: FluxObject
-    verdict: Verdict | None
-    node: Node
-    diagnosis: Diagnosis | None
-    labels: str
-    """The labels that all of its series share, as text."""
-    interval: float | None
-    timeout: float | None
 
 
 def render(
@@ -52,6 +35,7 @@ def render(
     verdict: Verdict | None,
     node: Node,
     diagnosis: Diagnosis | None,
+    runs: Runs,
 ) -> tuple[Lines, tuple[Defect, ...]]:
     """The object's lines in these families, and the fields that had no readable value."""
     interval = timeout = None
@@ -61,24 +45,9 @@ def render(
         interval, interval_defect = interval_seconds(kind, obj)
         timeout, timeout_defect = timeout_seconds(kind, obj, interval)
         defects = interval_defect, timeout_defect
-    subject = Subject(kind, version, obj, verdict, node, diagnosis, _labels_of(node.key), interval, timeout)
+    subject = Subject(kind, version, obj, verdict, node, diagnosis, runs, labels_of(node.key), interval, timeout)
     lines = tuple([SAMPLES[family.name](subject).encode() if family.name in SAMPLES else b"" for family in families])
     return lines, tuple([defect for defect in defects if defect is not None])
-
-
-def render_causes(families: Sequence[Family], key: Key, answer: Answer) -> Lines:
-    """What the graph says about an object, which may be a missing one, in these families."""
-    labels = _labels_of(key)
-    return tuple(
-        [
-            CAUSE_SAMPLES[family.name](labels, answer).encode() if family.name in CAUSE_SAMPLES else b""
-            for family in families
-        ]
-    )
-
-
-def _labels_of(key: Key) -> str:
-    return label_text((("kind", key.kind), ("name", key.name), ("namespace", key.namespace)))
 
 
 def _reconcile_condition(subject: Subject) -> str:
@@ -156,11 +125,19 @@ def _resource_condition(subject: Subject) -> str:
 
 
 def _interval(subject: Subject) -> str:
-    return _optional(f.RESOURCE_INTERVAL, subject, subject.interval)
+    return number(f.RESOURCE_INTERVAL, subject.labels, subject.interval)
 
 
 def _timeout(subject: Subject) -> str:
-    return _optional(f.RESOURCE_TIMEOUT, subject, subject.timeout)
+    return number(f.RESOURCE_TIMEOUT, subject.labels, subject.timeout)
+
+
+def _last_reconcile(subject: Subject) -> str:
+    return number(f.LAST_RECONCILE, subject.labels, subject.runs.ended_at)
+
+
+def _usual_run(subject: Subject) -> str:
+    return number(f.USUAL_RUN, subject.labels, subject.runs.longest_seconds)
 
 
 def _generation_lag(subject: Subject) -> str:
@@ -168,25 +145,25 @@ def _generation_lag(subject: Subject) -> str:
     if generation is None or observed is None:
         return ""
     # Controllers write -1 before the first run has ended; that is no generation.
-    return _optional(f.RESOURCE_GENERATION_LAG, subject, generation - max(observed, 0))
+    return number(f.RESOURCE_GENERATION_LAG, subject.labels, generation - max(observed, 0))
 
 
 def _inventory_entries(subject: Subject) -> str:
     inventory = subject.obj.status.inventory
     entries = inventory if inventory is None or isinstance(inventory, list) else inventory.entries
-    return _optional(f.RESOURCE_INVENTORY_ENTRIES, subject, None if entries is None else len(entries))
+    return number(f.RESOURCE_INVENTORY_ENTRIES, subject.labels, None if entries is None else len(entries))
 
 
 def _failing_since(subject: Subject) -> str:
     verdict = subject.verdict
     start = verdict.failure.start if verdict is not None and verdict.failing and verdict.failure else None
-    return _optional(f.FAILING_SINCE, subject, start)
+    return number(f.FAILING_SINCE, subject.labels, start)
 
 
 def _failing_since_uncertainty(subject: Subject) -> str:
     verdict = subject.verdict
     width = verdict.failure.width if verdict is not None and verdict.failing and verdict.failure else None
-    return _optional(f.FAILING_SINCE_UNCERTAINTY, subject, width)
+    return number(f.FAILING_SINCE_UNCERTAINTY, subject.labels, width)
 
 
 def _failure(subject: Subject) -> str:
@@ -219,12 +196,14 @@ def _failing_children(subject: Subject) -> str:
 
 
 def _waiting_since(subject: Subject) -> str:
-    return _optional(f.WAITING_SINCE, subject, subject.verdict.waiting_since if subject.verdict is not None else None)
+    return number(
+        f.WAITING_SINCE, subject.labels, subject.verdict.waiting_since if subject.verdict is not None else None
+    )
 
 
 def _progressing_since(subject: Subject) -> str:
-    return _optional(
-        f.PROGRESSING_SINCE, subject, subject.verdict.running_since if subject.verdict is not None else None
+    return number(
+        f.PROGRESSING_SINCE, subject.labels, subject.verdict.running_since if subject.verdict is not None else None
     )
 
 
@@ -233,10 +212,11 @@ def _dependencies(subject: Subject) -> str:
     spec = subject.obj.spec
     if spec.wait or spec.health_checks:
         edges += [Edge(Via.HEALTH, child) for child in subject.node.children]
-    return "".join([_dependency(subject.labels, edge.target, edge.via) for edge in edges])
+    return "".join([dependency(subject.labels, edge.target, edge.via) for edge in edges])
 
 
-def _dependency(labels: str, target: Key, via: Via) -> str:
+def dependency(labels: str, target: Key, via: Via) -> str:
+    """One sample of gotk_resource_dependency_info: also what others know of an object has some."""
     return line(f.DEPENDENCY_INFO.name, f"{labels},{_on_labels(target, via)}", 1)
 
 
@@ -246,43 +226,6 @@ def _on_labels(target: Key, via: Via) -> str:
     return label_text(
         (("on_kind", target.kind), ("on_name", target.name), ("on_namespace", target.namespace), ("via", via.value))
     )
-
-
-def _optional(family: Family, subject: Subject, value: float | None) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        # Milliseconds are all that a time is worth, and binary fractions make long lines.
-        value = int(value) if value.is_integer() else round(value, 3)
-    return line(family.name, subject.labels, value)
-
-
-def _blocked(labels: str, answer: Answer) -> str:
-    lines = []
-    for root, via in answer.blocked_by[:MAX_BLOCKED_BY]:
-        by = label_text(
-            (("by_kind", root.kind), ("by_name", root.name), ("by_namespace", root.namespace), ("via", via.value))
-        )
-        lines.append(line(f.BLOCKED.name, f"{labels},{by}", 1))
-    return "".join(lines)
-
-
-def _root_cause(labels: str, answer: Answer) -> str:
-    if not answer.root_reason:
-        return ""
-    return line(f.ROOT_CAUSE_INFO.name, f"{labels},{label_text((('reason', answer.root_reason),))}", 1)
-
-
-def _blocked_dependents(labels: str, answer: Answer) -> str:
-    return line(f.BLOCKED_DEPENDENTS.name, labels, answer.blocked) if answer.root_reason else ""
-
-
-def _held_back(labels: str, answer: Answer) -> str:
-    return "" if answer.held_back is None else line(f.HELD_BACK.name, labels, answer.held_back)
-
-
-def _parents(labels: str, answer: Answer) -> str:
-    return "".join([_dependency(labels, parent, Via.PARENT) for parent in answer.parents])
 
 
 SAMPLES: Mapping[str, Callable[[Subject], str]] = {
@@ -300,14 +243,8 @@ SAMPLES: Mapping[str, Callable[[Subject], str]] = {
     f.RESOURCE_INTERVAL.name: _interval,
     f.RESOURCE_TIMEOUT.name: _timeout,
     f.RESOURCE_GENERATION_LAG.name: _generation_lag,
+    f.LAST_RECONCILE.name: _last_reconcile,
+    f.USUAL_RUN.name: _usual_run,
     f.RESOURCE_INVENTORY_ENTRIES.name: _inventory_entries,
+    **RISKS,
 }
-
-CAUSE_SAMPLES: Mapping[str, Callable[[str, Answer], str]] = {
-    f.BLOCKED.name: _blocked,
-    f.ROOT_CAUSE_INFO.name: _root_cause,
-    f.BLOCKED_DEPENDENTS.name: _blocked_dependents,
-    f.HELD_BACK.name: _held_back,
-    f.DEPENDENCY_INFO.name: _parents,
-}
-"""From the labels of an object and the graph's answer about it. A family may have lines of both tables."""

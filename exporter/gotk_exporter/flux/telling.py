@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from gotk_exporter.flux.explanation import Cause, Explanation, Named, Since, Step, Why
+from gotk_exporter.flux.explanation import Cause, Explanation, Since, Step, Why
+from gotk_exporter.flux.particulars import AwaitingRetry, Failed, Freshness, Named, Risk
 
 WIDTH = 98
 EXACT_SECONDS = 5.0
@@ -68,6 +69,38 @@ _CAUSES: Mapping[str, str] = {
 }
 """By reason; any other is told as that of a failed run."""
 
+_FAILURES: Mapping[str, str] = {
+    "webhook_unavailable": "an admission webhook cannot be called",
+    "admission_denied": "a policy refuses it",
+    "forbidden": "its account lacks a right",
+    "auth": "its credentials are refused",
+    "verification": "a signature does not verify",
+    "rate_limited": "it asks too often for what the other side allows",
+    "dns": "a name cannot be resolved",
+    "tls": "no trusted connection can be made",
+    "connect": "nothing answers, or the connection breaks",
+    "timeout": "no answer came in time",
+    "crd_missing": "the cluster does not know a kind that it applies",
+    "immutable_field": "it changes what cannot be changed",
+    "invalid": "the API server does not accept what it applies",
+    "quota": "a quota is used up",
+    "conflict": "somebody else manages the same fields",
+    "build": "its manifests cannot be built",
+    "not_found": "something that it names is not there",
+    "decryption": "its secrets cannot be decrypted",
+    "release_state": "its release is in a state from which nothing is tried",
+    "workload_unhealthy": "what it applied does not become healthy",
+    "test_failed": "the tests of its release fail",
+}
+"""By failure class; of any other nothing can be said."""
+
+_ENDED: Mapping[str, str] = {
+    "dependency": "what it depends on was not well, and is again",
+    "child": "what it waited for was not well, and is again",
+    "shared_cause": "another one that failed for the same cause has succeeded",
+    "node_disruption": "a node that it needed was being replaced, and that is over",
+}
+
 _WHYS: Mapping[Why, str] = {
     "forbidden": "may not be listed",
     "not_listed_yet": "not listed yet",
@@ -99,13 +132,20 @@ def _about(explanation: Explanation, now: float) -> list[str]:
     lines = list(_wrapped(_HEADLINES[explanation.state].format(object=name, reason=reason), ""))
     if explanation.since is not None and explanation.state in ("failing", "waiting"):
         lines.append(_fact("since", _when(explanation.since, now)))
+    if explanation.state == "failing":
+        lines += _failure(explanation.failure)
+    lines += _retry(explanation.awaiting_retry, now)
+    freshness = explanation.freshness
     if explanation.running_since is not None:
-        run = Since(timestamp=explanation.running_since, uncertainty_seconds=0)
-        lines.append(_fact("a run goes on", f"since {_when(run, now)}"))
+        lines.append(_fact("a run goes on", f"since {_moment(explanation.running_since, now)}"))
+        if freshness is not None and freshness.usual_run_seconds is not None:
+            lines.append(_fact("longest run", f"{_length(freshness.usual_run_seconds)}, of those that went well"))
     if explanation.suspended:
         lines.append(_fact("suspended", "no run will start before it is resumed"))
     if explanation.last_good_revision:
         lines.append(_fact("last good", explanation.last_good_revision))
+    if freshness is not None:
+        lines += _fresh(freshness, now)
     blocks = explanation.blocks
     if blocks.count:
         names = ", ".join(map(_name, blocks.objects[:MAX_NAMES]))
@@ -114,6 +154,8 @@ def _about(explanation: Explanation, now: float) -> list[str]:
     lines += _held_back(explanation.held_back)
     if explanation.parents:
         lines += _wrapped(", ".join(map(_name, explanation.parents)), _fact("applied by", ""))
+    if explanation.risk is not None:
+        lines += _risk(explanation.risk, explanation.ready)
     return lines + _message(explanation.message)
 
 
@@ -127,9 +169,62 @@ def _about_cause(explanation: Explanation, cause: Cause, ordinal: str, now: floa
     lines += _chain(explanation.object, cause)
     if cause.since is not None and cause.state in ("failing", "waiting", "running"):
         lines.append(_fact("since", _when(cause.since, now)))
+    if cause.state == "failing":
+        lines += _failure(cause.failure)
+    lines += _retry(cause.awaiting_retry, now)
     if cause.blocks > 1:
         lines.append(_fact("blocks", f"{_waiting(cause.blocks)} because of it, this one among them"))
     return [*lines, *_held_back(cause.held_back), *_message(cause.message)]
+
+
+def _failure(failure: Failed | None) -> Iterator[str]:
+    if failure is None:
+        return
+    what = _FAILURES.get(failure.failure_class)
+    if what is not None:
+        host = f" ({failure.upstream_host})" if failure.upstream_host else ""
+        yield from _wrapped(f"{failure.failure_class}: {what}{host}", _fact("failure", ""))
+    if failure.shared_cause:
+        yield from _wrapped(f"{failure.shared_cause}, and others may fail for it too", _fact("shared", ""))
+    if failure.children:
+        yield from _wrapped(", ".join(map(_name, failure.children)), _fact("unhealthy", ""))
+
+
+def _retry(awaiting: AwaitingRetry | None, now: float) -> Iterator[str]:
+    if awaiting is None:
+        return
+    what = f"{_ENDED[awaiting.cause]}, since {_moment(awaiting.ended_at, now)}"
+    if now < awaiting.until:
+        text = f"{what}; its next attempt should have ended by {_utc(awaiting.until)} UTC"
+    else:
+        text = f"{what}; nothing has tried since, and its next attempt was due by {_utc(awaiting.until)} UTC"
+    yield from _wrapped(text, _fact("next attempt", ""))
+
+
+def _fresh(freshness: Freshness, now: float) -> Iterator[str]:
+    if freshness.last_reconcile is not None:
+        yield _fact("reconciled", _moment(freshness.last_reconcile, now))
+    if freshness.revision_behind_since is not None:
+        behind = f"its source has another revision, since {_moment(freshness.revision_behind_since, now)}"
+        yield from _wrapped(behind, _fact("behind", ""))
+    if freshness.unserved:
+        yield from _wrapped("no living controller serves its shard: nobody reconciles it", _fact("unserved", ""))
+    if freshness.receivers is not None:
+        found = "none that is ready: what is new is found by polling alone"
+        yield _fact("receivers", str(freshness.receivers) if freshness.receivers else found)
+
+
+def _risk(risk: Risk, ready: bool) -> Iterator[str]:
+    if risk.kubeconfig is not None:
+        yield from _wrapped(f"another cluster ({risk.kubeconfig or 'nothing names its access'})", _fact("target", ""))
+    if risk.unpinned:
+        yield from _wrapped(f"not pinned: {risk.unpinned} decides what is deployed", _fact("version", ""))
+    if risk.health_unchecked and ready:
+        # Of one that is not ready it is not the health that anybody asks about.
+        yield from _wrapped("not checked: it is ready as soon as it is applied", _fact("health", ""))
+    if risk.push_followed is False:
+        text = "to a branch that its source does not follow: somebody has to merge"
+        yield from _wrapped(text, _fact("pushes", ""))
 
 
 def _chain(start: Named, cause: Cause) -> Iterator[str]:
@@ -230,15 +325,23 @@ def _when(since: Since, now: float) -> str:
     return f"some time between {_utc(start)} and {later} UTC, at least {_ago(now - end)}"
 
 
+def _moment(timestamp: float, now: float) -> str:
+    return _when(Since(timestamp=timestamp, uncertainty_seconds=0), now)
+
+
 def _ago(seconds: float) -> str:
+    return "just now" if int(seconds) < 1 else f"{_length(seconds)} ago"
+
+
+def _length(seconds: float) -> str:
     whole = int(seconds)
     if whole < 1:
-        return "just now"
+        return "less than a second"
     for (unit, length), (smaller, smaller_length) in itertools.pairwise(_UNITS):
         if whole >= length:
             rest = whole % length // smaller_length
-            return f"{whole // length} {unit}{f' {rest} {smaller}' if rest else ''} ago"
-    return f"{whole} s ago"
+            return f"{whole // length} {unit}{f' {rest} {smaller}' if rest else ''}"
+    return f"{whole} s"
 
 
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))

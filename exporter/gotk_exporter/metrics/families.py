@@ -1,7 +1,8 @@
-"""The catalogue: every family that the exporter can serve, and which of them a profile selects.
+"""The catalogue: every family about Flux that the exporter can serve, and which of them a profile selects.
 
-README's metric table, the rules and the dashboards are held against this file by contract tests. It does not know how
-a family's samples come about (flux.samples) or how they are written (exposition).
+Those of its own health stand in own_families. The rules, the dashboards and README's metric tables are held against
+both by contract tests. It does not know how a family's samples come about (flux.samples) or how they are written
+(exposition).
 """
 
 from __future__ import annotations
@@ -143,6 +144,39 @@ HELD_BACK = Family(
     "How many objects downstream of this failing one are ready all the same, but can receive nothing new.",
     _OBJECT,
 )
+AWAITING_RETRY = Family(
+    "gotk_resource_awaiting_retry_until_timestamp_seconds",
+    "gauge",
+    "It fails, but what made it fail is known to be over since its last attempt (cause says what); until this time "
+    "that excuses it. A time that has passed means that nothing has tried since.",
+    (*_OBJECT, "cause"),
+)
+LAST_RECONCILE = Family(
+    "gotk_resource_last_reconcile_timestamp_seconds",
+    "gauge",
+    "When a reconcile of the object last ended, as far as the object proves it. Absent for kinds whose objects do not "
+    "show it (sources), and while a controller has no reason to write: suspended, stalled, waiting.",
+    _OBJECT,
+)
+REVISION_BEHIND = Family(
+    "gotk_resource_revision_behind_since_timestamp_seconds",
+    "gauge",
+    "Since when the object has applied another revision than its source offers, or since it last applied another one "
+    "of them. Absent while both are the same.",
+    _OBJECT,
+)
+UNSERVED = Family(
+    "gotk_resource_unserved",
+    "gauge",
+    "1 for an object whose sharding label no living controller serves: nobody reconciles it.",
+    _OBJECT,
+)
+CONTROLLER_LEASE_RENEW = Family(
+    "gotk_controller_lease_renew_timestamp_seconds",
+    "gauge",
+    "Heartbeat of a Flux controller: when its leader last renewed its Lease, every five seconds while it lives.",
+    ("controller", "namespace"),
+)
 DEPENDENCY_INFO = Family(
     "gotk_resource_dependency_info",
     "gauge",
@@ -157,7 +191,6 @@ RESOURCE_INTERVAL = Family(
     "How often the controller reconciles the object when nothing changes; the controller's default where the object is "
     "silent.",
     _OBJECT,
-    Profile.DEFAULT,
 )
 RESOURCE_TIMEOUT = Family(
     "gotk_resource_timeout_seconds",
@@ -165,7 +198,6 @@ RESOURCE_TIMEOUT = Family(
     "How long one run of the object may take before the controller gives it up; the controller's default where the "
     "object is silent.",
     _OBJECT,
-    Profile.DEFAULT,
 )
 RESOURCE_GENERATION_LAG = Family(
     "gotk_resource_generation_lag",
@@ -180,6 +212,83 @@ RESOURCE_INVENTORY_ENTRIES = Family(
     "gauge",
     "How many objects it manages, from its inventory.",
     _OBJECT,
+    Profile.DEFAULT,
+)
+
+USUAL_RUN = Family(
+    "gotk_resource_usual_run_seconds",
+    "gauge",
+    "Longest successful run of the object that is known: seen by the exporter, or told by its status.history. Absent "
+    "where none is.",
+    _OBJECT,
+    Profile.DEFAULT,
+)
+HEALTH_CHECKED = Family(
+    "gotk_resource_health_checked",
+    "gauge",
+    "0 where the object is ready as soon as it is applied, so that a pod that crashes would never show here; 1 where "
+    "its health is waited for.",
+    _OBJECT,
+    Profile.DEFAULT,
+)
+VERSION_PINNED = Family(
+    "gotk_resource_version_pinned",
+    "gauge",
+    "1 where the spec names exactly one version, commit or digest; 0 where a range, a branch, a moving tag or nothing "
+    "at all decides what is deployed. The label field names the place.",
+    (*_OBJECT, "field"),
+    Profile.DEFAULT,
+)
+TARGET_INFO = Family(
+    "gotk_resource_target_info",
+    "gauge",
+    "The object is applied to another cluster, always 1, with the access of this Secret or ConfigMap.",
+    (*_OBJECT, "kubeconfig_secret"),
+    Profile.DEFAULT,
+)
+SOURCE_RECEIVERS = Family(
+    "gotk_source_receivers",
+    "gauge",
+    "How many ready Receivers would refresh this source when they are called; 0 means that polling alone finds what is "
+    "new.",
+    _OBJECT,
+    Profile.DEFAULT,
+)
+SOURCE_REVISION_CHANGES = Family(
+    "gotk_source_revision_changes_total",
+    "counter",
+    "New revisions of a source, by what made its controller look: a Receiver's webhook, somebody's request (manual), "
+    "or its interval alone (poll).",
+    (*_OBJECT, "trigger"),
+    Profile.DEFAULT,
+)
+IMAGE_AUTOMATION_LAST_RUN = Family(
+    "gotk_image_automation_last_run_timestamp_seconds",
+    "gauge",
+    "When the image automation last ran, whether there was anything to change or not.",
+    _OBJECT,
+    Profile.DEFAULT,
+)
+IMAGE_AUTOMATION_LAST_PUSH = Family(
+    "gotk_image_automation_last_push_timestamp_seconds",
+    "gauge",
+    "When the image automation last pushed a commit.",
+    _OBJECT,
+    Profile.DEFAULT,
+)
+IMAGE_AUTOMATION_PUSH_FOLLOWED = Family(
+    "gotk_image_automation_push_branch_followed",
+    "gauge",
+    "0 where the image automation pushes to a branch that its GitRepository does not follow, so that somebody has to "
+    "merge; 1 where it pushes to the branch that is deployed.",
+    _OBJECT,
+    Profile.DEFAULT,
+)
+IMAGE_POLICY_LATEST = Family(
+    "gotk_image_automation_latest_tag_info",
+    "gauge",
+    "The image and tag that the policy has chosen, always 1.",
+    (*_OBJECT, "image", "tag"),
     Profile.DEFAULT,
 )
 
@@ -198,138 +307,28 @@ OBJECT_FAMILIES: tuple[Family, ...] = (
     ROOT_CAUSE_INFO,
     BLOCKED_DEPENDENTS,
     HELD_BACK,
-    DEPENDENCY_INFO,
+    AWAITING_RETRY,
+    LAST_RECONCILE,
+    REVISION_BEHIND,
+    UNSERVED,
+    CONTROLLER_LEASE_RENEW,
     RESOURCE_INTERVAL,
     RESOURCE_TIMEOUT,
+    DEPENDENCY_INFO,
+    USUAL_RUN,
     RESOURCE_GENERATION_LAG,
     RESOURCE_INVENTORY_ENTRIES,
+    HEALTH_CHECKED,
+    VERSION_PINNED,
+    TARGET_INFO,
+    SOURCE_RECEIVERS,
+    SOURCE_REVISION_CHANGES,
+    IMAGE_AUTOMATION_LAST_RUN,
+    IMAGE_AUTOMATION_LAST_PUSH,
+    IMAGE_AUTOMATION_PUSH_FOLLOWED,
+    IMAGE_POLICY_LATEST,
 )
 """Families with series per watched object, in the order in which they are served."""
-
-_RESOURCE = ("resource", "watched_namespace")
-
-BUILD_INFO = Family(
-    "gotk_exporter_build_info", "gauge", "The exporter's version, always 1.", ("version", "python_version")
-)
-RESOURCE_STATE = Family(
-    "gotk_exporter_resource_state",
-    "gauge",
-    "1 for the state in which following this kind is: syncing (not listed yet), synced, unreachable (requests fail) or "
-    "relisting (the API server forgot our place), both served from memory, forbidden (RBAC), absent (the cluster has "
-    "no such kind).",
-    (*_RESOURCE, "state"),
-)
-RESOURCE_OBJECTS = Family(
-    "gotk_exporter_resource_objects", "gauge", "Objects of this kind that the exporter holds.", _RESOURCE
-)
-RESOURCE_LAST_CONTACT = Family(
-    "gotk_exporter_resource_last_contact_timestamp_seconds",
-    "gauge",
-    "When the API server last sent anything about this kind (a page, an event, a bookmark, the start of a watch): what "
-    "is served cannot be newer than that.",
-    _RESOURCE,
-)
-RESOURCE_STALE = Family(
-    "gotk_exporter_resource_stale",
-    "gauge",
-    "1 while what is served of this kind may be out of date: for more than 180 s no complete listing and no watch has "
-    "confirmed it, and it stays served as it was last known. 0 otherwise, also before the first listing.",
-    _RESOURCE,
-)
-LISTS = Family(
-    "gotk_exporter_lists_total",
-    "counter",
-    "Complete listings of this kind; one at the start, more only after the API server forgot our place (410) or "
-    "refused a watch, or the kind's version changed.",
-    _RESOURCE,
-)
-WATCHES = Family("gotk_exporter_watches_total", "counter", "Watches of this kind that were opened.", _RESOURCE)
-WATCH_EVENTS = Family(
-    "gotk_exporter_watch_events_total", "counter", "Watch events received, by type.", (*_RESOURCE, "type")
-)
-API_REQUESTS = Family(
-    "gotk_exporter_api_requests_total",
-    "counter",
-    "Requests to the API server, by the HTTP status that it gave, or by the reason why none came.",
-    ("verb", "resource", "outcome"),
-)
-DECODE_FAILURES = Family(
-    "gotk_exporter_decode_failures_total",
-    "counter",
-    "Fields of objects that could not be read and were left out; the log names each object once.",
-    ("resource", "field"),
-)
-DISCOVERY_LAST_SUCCESS = Family(
-    "gotk_exporter_discovery_last_success_timestamp_seconds",
-    "gauge",
-    "When the API server last said which kinds it serves.",
-    (),
-)
-DISCOVERY_FAILURES = Family(
-    "gotk_exporter_discovery_failures_total",
-    "counter",
-    "Attempts to learn which kinds the API server serves that failed, wholly or for one group.",
-    (),
-)
-CREDENTIALS_LOADS = Family(
-    "gotk_exporter_credentials_loads_total",
-    "counter",
-    "Times that the credentials for the API server were read anew, by result (changed, unchanged, failed).",
-    ("result",),
-)
-CHECKPOINT_LAST_SUCCESS = Family(
-    "gotk_exporter_checkpoint_last_success_timestamp_seconds",
-    "gauge",
-    "When the checkpoint (what a restart would forget) was last found up to date or written; 0 where none is kept.",
-    (),
-)
-CHECKPOINT_OBJECTS = Family(
-    "gotk_exporter_checkpoint_objects", "gauge", "Objects in the checkpoint: those that are not plainly well.", ()
-)
-CHECKPOINT_LEFT_OUT = Family(
-    "gotk_exporter_checkpoint_left_out_objects",
-    "gauge",
-    "Objects that found no room in the checkpoint; after a restart their failures may have an uncertain beginning.",
-    (),
-)
-CHECKPOINT_FAILURES = Family(
-    "gotk_exporter_checkpoint_failures_total",
-    "counter",
-    "Attempts to read or write the checkpoint that failed.",
-    (),
-)
-SCRAPE_RENDER = Family(
-    "gotk_exporter_scrape_render_seconds", "gauge", "How long it took to prepare the body of the previous scrape.", ()
-)
-SCRAPE_BODY = Family(
-    "gotk_exporter_scrape_body_bytes",
-    "gauge",
-    "Size of the previous scrape's body as it was sent, after compression.",
-    (),
-)
-
-EXPORTER_FAMILIES: tuple[Family, ...] = (
-    BUILD_INFO,
-    RESOURCE_STATE,
-    RESOURCE_OBJECTS,
-    RESOURCE_LAST_CONTACT,
-    RESOURCE_STALE,
-    LISTS,
-    WATCHES,
-    WATCH_EVENTS,
-    API_REQUESTS,
-    DECODE_FAILURES,
-    DISCOVERY_LAST_SUCCESS,
-    DISCOVERY_FAILURES,
-    CREDENTIALS_LOADS,
-    CHECKPOINT_LAST_SUCCESS,
-    CHECKPOINT_OBJECTS,
-    CHECKPOINT_LEFT_OUT,
-    CHECKPOINT_FAILURES,
-    SCRAPE_RENDER,
-    SCRAPE_BODY,
-)
-"""The exporter's own health: always served, whatever the profile."""
 
 
 def select(profile: Profile, allow: Sequence[str] = (), deny: Sequence[str] = ()) -> tuple[Family, ...]:
