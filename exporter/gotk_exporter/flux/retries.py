@@ -52,7 +52,7 @@ class Retries:
         self._states: dict[Key, tuple[bool, float | None]] = {}
         """Of what failing objects depend on: whether it is unwell, and until when it was."""
         self._disrupted: dict[Key, float] = {}
-        """Failing objects that a node disruption has hit, and when that ended. Unix seconds."""
+        """What a node disruption has hit and fails, or runs and may be about to; and when that ended. Unix seconds."""
 
     def update(self, changes: Mapping[Key, Node | None], touched: Set[Key], now: float) -> set[Key]:
         """Take in objects as they are now, and those whose blame may have changed; returns those that may have another
@@ -64,7 +64,7 @@ class Retries:
 
     def disruption_over(self, keys: Iterable[Key], ended_at: float) -> set[Key]:
         """A node disruption that these objects were caught in has ended; returns those that may have another answer."""
-        caught = [key for key in keys if key in self._attempts]
+        caught = [key for key in keys if key in self._attempts or _runs(self._graph.node(key))]
         self._disrupted.update(dict.fromkeys(caught, ended_at))
         return {key for key in caught if self._settle(key)}
 
@@ -75,11 +75,12 @@ class Retries:
     def _take(self, key: Key, node: Node | None, now: float) -> set[Key]:
         before, after = self._attempts.get(key), node.attempt if node is not None else None
         dirty = self._dependents_of_changed(key, node)
+        if after is None and not _runs(node):
+            self._disrupted.pop(key, None)
         if before is None and after is None:
             return dirty
         if after is None:
             del self._attempts[key]
-            self._disrupted.pop(key, None)
         else:
             self._attempts[key] = after
         if before is not None and after is None and node is not None and node.receives:
@@ -153,7 +154,7 @@ class Retries:
         """What made the object fail that is over, and since when."""
         ended_at = self._ended.get(attempt.shared_cause)
         if ended_at is not None:
-            yield Cause.SHARED_CAUSE, ended_at
+            yield Cause.SHARED_CAUSE, self._since(key, attempt, ended_at)
         ended_at = self._disrupted.get(key)
         if ended_at is not None:
             yield Cause.NODE_DISRUPTION, ended_at
@@ -164,6 +165,13 @@ class Retries:
             ended_at = self._dependencies_recovered(key)
             if ended_at is not None:
                 yield Cause.DEPENDENCY, ended_at
+
+    def _since(self, key: Key, attempt: Attempt, ended_at: float) -> float:
+        """The first success that proves it: those that follow neither end the excuse nor prolong it."""
+        known = self._awaiting.get(key)
+        if known is None or known.cause is not Cause.SHARED_CAUSE or known.ended_at <= attempt.began_at:
+            return ended_at
+        return min(known.ended_at, ended_at)
 
     def _children_recovered(self, key: Key) -> float | None:
         blame = self._graph.blame(key)
@@ -177,6 +185,10 @@ class Retries:
         if any(target is None or target.unwell for target in targets):
             return None
         return max((target.unwell_until or 0.0 for target in targets if target is not None), default=None)
+
+
+def _runs(node: Node | None) -> bool:
+    return node is not None and node.running_since is not None
 
 
 def _dependencies(node: Node | None) -> list[Key]:

@@ -28,6 +28,8 @@ class Runs:
     controller has no reason to write (suspended, stalled, waiting), since nothing can be read from its silence then."""
     longest_seconds: float | None = None
     """Of the successful runs that are known."""
+    suspended_at: float | None = None
+    """The same while it was suspended. The edit may have moved it, and no run."""
 
 
 UNKNOWN = Runs()
@@ -39,14 +41,19 @@ def runs_of(
     """What is known after this write; ``before`` and ``verdict_before`` are the same object's (by uid) until now."""
     if verdict is None:
         return UNKNOWN
-    ended_at = _ended_at(kind, obj, verdict, before)
+    ended_at = _ended_at(kind, obj, verdict, before, verdict_before)
     longest = _longest(kind, obj, verdict, before, verdict_before, seen)
-    if ended_at is None and longest is None:
+    suspended_at = before.suspended_at if ended_at is None else None
+    if is_suspended(kind, obj):
+        suspended_at = _proof(kind, obj)
+    if ended_at is None and longest is None and suspended_at is None:
         return UNKNOWN
-    return Runs(ended_at, longest)
+    return Runs(ended_at, longest, suspended_at)
 
 
-def _ended_at(kind: Kind, obj: FluxObject, verdict: Verdict, before: Runs) -> float | None:
+def _ended_at(
+    kind: Kind, obj: FluxObject, verdict: Verdict, before: Runs, verdict_before: Verdict | None
+) -> float | None:
     if kind.reconciled_path is None and not kind.written_by_runs:
         return None
     stalled = condition_of(obj, "Stalled")
@@ -57,11 +64,21 @@ def _ended_at(kind: Kind, obj: FluxObject, verdict: Verdict, before: Runs) -> fl
         or (stalled is not None and stalled.status == "True")
     ):
         return None
+    if verdict.running_since is not None and verdict_before is not None:
+        # The status is written when a run begins, too. After a pause (it waited, it was suspended) the run before that
+        # is old, and no controller is to blame: nothing is said before this one has ended.
+        return before.ended_at
+    if verdict.running_since is not None and kind.reconciled_path is None:
+        return _recorded(obj)
+    proof = _proof(kind, obj)
+    # Resumed, it has not run yet.
+    return proof if proof is None or proof != before.suspended_at else None
+
+
+def _proof(kind: Kind, obj: FluxObject) -> float | None:
+    """What moves with every run, between two of them."""
     if kind.reconciled_path is not None:
         return _time_at(obj, kind.reconciled_path)
-    if verdict.running_since is not None:
-        # The status is written when a run begins, too.
-        return before.ended_at or _recorded(obj)
     return _status_written(obj) or _recorded(obj)
 
 
@@ -92,6 +109,9 @@ def _longest(
         if entry.last_reconciled_status == SUCCEEDED and entry.last_reconciled_duration
     ]
     began = verdict_before.running_since if verdict_before is not None else None
+    if began == parse_timestamp(obj.metadata.creation_timestamp):
+        # No controller had touched it: that time is no run's.
+        began = None
     was_seen = seen.followed_until == seen.at and seen.written_after is None
     if began is not None and was_seen and _has_succeeded(kind, obj, verdict, began):
         # No run outlasts its timeout; one that seems to was begun by a controller that has died since.
@@ -104,5 +124,6 @@ def _has_succeeded(kind: Kind, obj: FluxObject, verdict: Verdict, began: float) 
     """Whether a run ended in this write that did something: one that only looks leaves Ready as it was."""
     ready = condition_of(obj, kind.condition)
     changed = parse_timestamp(ready.last_transition_time) if ready is not None else None
-    ended = verdict.status is Status.TRUE and verdict.running_since is None
+    # One that was cut short, or unlocked, leaves the verdict as it was.
+    ended = ready is not None and ready.status == "True" and verdict.running_since is None
     return ended and changed is not None and changed > began - BEHIND

@@ -164,6 +164,7 @@ REVISION_BEHIND = Family(
     "Since when the object has applied another revision than its source offers, or since it last applied another one "
     "of them. Absent while both are the same.",
     _OBJECT,
+    Profile.DEFAULT,
 )
 UNSERVED = Family(
     "gotk_resource_unserved",
@@ -309,12 +310,12 @@ OBJECT_FAMILIES: tuple[Family, ...] = (
     HELD_BACK,
     AWAITING_RETRY,
     LAST_RECONCILE,
-    REVISION_BEHIND,
     UNSERVED,
     CONTROLLER_LEASE_RENEW,
     RESOURCE_INTERVAL,
     RESOURCE_TIMEOUT,
     DEPENDENCY_INFO,
+    REVISION_BEHIND,
     USUAL_RUN,
     RESOURCE_GENERATION_LAG,
     RESOURCE_INVENTORY_ENTRIES,
