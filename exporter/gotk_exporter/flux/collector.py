@@ -23,7 +23,7 @@ from gotk_exporter.flux.relations import Relations
 from gotk_exporter.flux.risks import NO_RISKS, Risks, risks_of
 from gotk_exporter.flux.rows import Kind
 from gotk_exporter.flux.runs import UNKNOWN, Runs, runs_of
-from gotk_exporter.flux.samples import render
+from gotk_exporter.flux.samples import render, renderers_of
 from gotk_exporter.flux.timestamps import parse_timestamp
 from gotk_exporter.flux.verdicts import Seen, Verdict
 from gotk_exporter.metrics.store import Lines, Packed, Store
@@ -58,6 +58,7 @@ class Collector:
         self.namespace = namespace
         self.scope = kind.name if namespace is None else f"{kind.name}/{namespace}"
         self._store = store
+        self._renderers = renderers_of(store.families)
         self._relations = relations or Relations(store)
         self._memory = Memory() if memory is None else memory
         self._api_version = ""
@@ -126,7 +127,7 @@ class Collector:
         node = node_of(self.kind, obj, verdict, node_before, seen.at, attempt)
         if remembered is not None and remembered.kept.behind_since is not None:
             self._relations.revisions.remember(node.key, remembered.kept.behind_since)
-        lines, invalid = render(self._store.families, self.kind, api_version, obj, verdict, node, diagnosis, runs)
+        lines, invalid = render(self._renderers, self.kind, api_version, obj, verdict, node, diagnosis, runs)
         tracked = Tracked(
             obj.metadata.uid,
             obj.metadata.resource_version,

@@ -5,6 +5,7 @@ Reference: pkg.go.dev/time, ParseDuration.
 
 from __future__ import annotations
 
+import functools
 import re
 
 _UNIT_NANOSECONDS = {
@@ -24,6 +25,15 @@ _MAX_NANOSECONDS = 2**63 - 1
 
 def parse_duration(text: str) -> float | None:
     """Seconds, or None where Go would refuse the text."""
+    return _parse(text) if len(text) <= _USUAL_CHARS else _parse.__wrapped__(text)
+
+
+_USUAL_CHARS = 32
+"""What is longer nobody writes twice, and it is not remembered."""
+
+
+@functools.lru_cache(maxsize=2048)
+def _parse(text: str) -> float | None:
     negative = text.startswith("-")
     body = text[1:] if text[:1] in ("-", "+") else text
     if body == "0":

@@ -102,17 +102,19 @@ def _recorded(obj: FluxObject) -> float | None:
 def _longest(
     kind: Kind, obj: FluxObject, verdict: Verdict, before: Runs, verdict_before: Verdict | None, seen: Seen
 ) -> float | None:
+    was_seen = seen.followed_until == seen.at and seen.written_after is None
+    history = obj.status.history or []
     known = [before.longest_seconds]
     known += [
         parse_duration(entry.last_reconciled_duration)
-        for entry in obj.status.history or ()
+        # A run changes the newest entry, or puts one before it.
+        for entry in (history[:1] if was_seen and verdict_before is not None else history)
         if entry.last_reconciled_status == SUCCEEDED and entry.last_reconciled_duration
     ]
     began = verdict_before.running_since if verdict_before is not None else None
     if began == parse_timestamp(obj.metadata.creation_timestamp):
         # No controller had touched it: that time is no run's.
         began = None
-    was_seen = seen.followed_until == seen.at and seen.written_after is None
     if began is not None and was_seen and _has_succeeded(kind, obj, verdict, began):
         # No run outlasts its timeout; one that seems to was begun by a controller that has died since.
         timeout, _ = timeout_seconds(kind, obj, interval_seconds(kind, obj)[0])

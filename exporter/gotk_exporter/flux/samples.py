@@ -27,8 +27,16 @@ MAX_CONDITIONS = 16
 not be able to grow the page without bound."""
 
 
+Renderers = Sequence[Callable[[Subject], str] | None]
+
+
+def renderers_of(families: Sequence[Family]) -> Renderers:
+    """What renders each of these families; None for one that no object has by itself."""
+    return [SAMPLES.get(family.name) for family in families]
+
+
 def render(
-    families: Sequence[Family],
+    renderers: Renderers,
     kind: Kind,
     version: str,
     obj: FluxObject,
@@ -46,7 +54,7 @@ def render(
         timeout, timeout_defect = timeout_seconds(kind, obj, interval)
         defects = interval_defect, timeout_defect
     subject = Subject(kind, version, obj, verdict, node, diagnosis, runs, labels_of(node.key), interval, timeout)
-    lines = tuple([SAMPLES[family.name](subject).encode() if family.name in SAMPLES else b"" for family in families])
+    lines = tuple([text.encode() if draw is not None and (text := draw(subject)) else b"" for draw in renderers])
     return lines, tuple([defect for defect in defects if defect is not None])
 
 
