@@ -6,15 +6,17 @@ that what is asserted is what a scrape would show.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from gotk_exporter.flux.collector import Collector
 from gotk_exporter.flux.kinds import BY_NAME, KINDS
+from gotk_exporter.flux.memory import Memory, read, write
 from gotk_exporter.flux.relations import Relations
 from gotk_exporter.flux.verdicts import Seen
 from gotk_exporter.metrics.families import Profile, select
@@ -38,16 +40,32 @@ def timestamp(minutes: float) -> str:
 class Cluster:
     """All kinds are followed; ``without`` names those that are not."""
 
-    def __init__(self, without: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        without: Sequence[str] = (),
+        memory: Memory | None = None,
+        documents: Mapping[tuple[str, str, str], dict[str, Any]] | None = None,
+        at: float = 0.0,
+    ) -> None:
+        """``documents``: what is there at that minute."""
         self.store = Store(select(Profile.FULL))
         self.relations = Relations(self.store)
         self._collectors = {
-            kind.name: Collector(kind, None, self.store, self.relations) for kind in KINDS if kind.name not in without
+            kind.name: Collector(kind, None, self.store, self.relations, memory)
+            for kind in KINDS
+            if kind.name not in without
         }
-        self._versions = itertools.count(1)
-        self._documents: dict[tuple[str, str, str], dict[str, Any]] = {}
-        for collector in self._collectors.values():
-            collector.begin_replacement("v1").commit()
+        self._is_away = False
+        self._versions = itertools.count(1 if documents is None else 1_000_000)
+        self._documents: dict[tuple[str, str, str], dict[str, Any]] = dict(documents or {})
+        for kind, collector in self._collectors.items():
+            listing = collector.begin_replacement("v1")
+            for (own, namespace, name), document in self._documents.items():
+                if own == kind:
+                    metadata, raw = document["metadata"], json.dumps(document).encode()
+                    version = metadata["resourceVersion"]
+                    listing.add(f"{namespace}/{name}", metadata["uid"], version, raw, Seen(BEGINNING + at * MINUTE))
+            listing.commit()
 
     def write(
         self,
@@ -104,12 +122,43 @@ class Cluster:
             "status": new_status,
         }
         self._documents[kind, namespace, name] = document
+        if self._is_away:
+            return
         self._collectors[kind].upsert(
             f"{namespace}/{name}", json.dumps(document).encode(), Seen.live(BEGINNING + at * MINUTE)
         )
 
     def collector(self, kind: str) -> Collector:
         return self._collectors[kind]
+
+    def restarted(self, at: float, remembers: bool = True, remembers_until: float | None = None) -> Cluster:
+        """Another exporter that finds everything as it is now, and knows what this one wrote down."""
+        until = BEGINNING + (at if remembers_until is None else remembers_until) * MINUTE
+        kept = {collector.scope: collector.worth_remembering() for collector in self._collectors.values()}
+        memory = read(write(until, kept).content) if remembers else Memory()
+        assert isinstance(memory, Memory)
+        return Cluster(memory=memory, documents=self._documents, at=at)
+
+    @contextlib.contextmanager
+    def gap(self, until: float) -> Iterator[None]:
+        """What is written in here is found in a listing at that minute; before it, everything was seen."""
+        before = dict(self._documents)
+        self._is_away = True
+        try:
+            yield
+        finally:
+            self._is_away = False
+        for kind, collector in self._collectors.items():
+            listing = collector.begin_replacement("v1")
+            for (own, namespace, name), document in self._documents.items():
+                if own == kind:
+                    known = before.get((own, namespace, name)) is document
+                    moment = BEGINNING + until * MINUTE
+                    seen = Seen(moment, moment if known else BEGINNING)
+                    metadata = document["metadata"]
+                    raw = json.dumps(document).encode()
+                    listing.add(f"{namespace}/{name}", metadata["uid"], metadata["resourceVersion"], raw, seen)
+            listing.commit()
 
     def delete(self, kind: str, name: str, namespace: str = "apps") -> None:
         """The object is gone."""

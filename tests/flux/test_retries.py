@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from gotk_exporter.flux.attempts import LONGEST_BACKOFF_SECONDS
 from gotk_exporter.flux.references import Key
@@ -193,6 +189,64 @@ def test_a_dependency_that_was_well_all_the_time_excuses_nothing() -> None:
     assert awaiting(cluster) == {}
 
 
+def test_a_source_that_fails_only_after_the_attempt_excuses_nothing() -> None:
+    cluster = Cluster()
+    cluster.source_is_ready()
+    cluster.kustomization_is_ready("app", spec=on(), inventory=["apps_web_apps_Deployment"])
+    cluster.kustomization_runs("app", at=1)
+    cluster.health_check_fails("app", 6, "Deployment/apps/web")
+    source_fails(cluster, "repo", at=8)
+    cluster.source_is_ready(at=9)
+    assert awaiting(cluster) == {}
+
+
+def test_a_source_that_was_not_well_explains_no_unhealthy_workload() -> None:
+    for message, excused in (
+        ("health check failed after 5m0.1s: timeout waiting for: [Deployment/apps/web status: 'InProgress']", set()),
+        ("failed to download archive: dial tcp 10.0.0.7:80: connect: connection refused", {"app"}),
+    ):
+        cluster = Cluster()
+        cluster.source_is_ready()
+        cluster.kustomization_is_ready("app", spec=on())
+        cluster.kustomization_runs("app", at=1)
+        source_fails(cluster, "repo", at=2)
+        cluster.kustomization_fails("app", 6, "ReconciliationFailed", message)
+        cluster.source_is_ready(at=9)
+        assert awaiting(cluster).keys() == excused
+
+
+def test_a_child_that_only_took_longer_than_the_check_excuses_its_parent() -> None:
+    cluster = Cluster()
+    cluster.source_is_ready()
+    cluster.write("HelmRelease", "child", "Unknown", "Progressing", reconciling="Progressing")
+    spec = {**on(), "wait": True}
+    cluster.health_check_fails(
+        "parent", 5, "HelmRelease/apps/child", spec=spec, inventory=[entry("HelmRelease", "child")]
+    )
+    assert awaiting(cluster) == {}
+    cluster.write("HelmRelease", "child", "True", "InstallSucceeded", at=7)
+    assert awaiting(cluster) == {"parent": ("child", 14)}
+
+
+def test_a_child_beside_something_else_that_is_unhealthy_excuses_nothing() -> None:
+    cluster = Cluster()
+    cluster.source_is_ready()
+    cluster.write("HelmRelease", "child", "Unknown", "Progressing", reconciling="Progressing")
+    awaited = "HelmRelease/apps/child", "Deployment/apps/web"
+    cluster.health_check_fails("parent", 5, *awaited, spec=on(), inventory=[entry("HelmRelease", "child")])
+    cluster.write("HelmRelease", "child", "True", "InstallSucceeded", at=7)
+    assert awaiting(cluster) == {}
+
+
+def test_one_that_nobody_judges_any_more_has_not_succeeded() -> None:
+    cluster = Cluster()
+    for name in ("a", "b"):
+        message = "failed to fetch https://charts.test/index.yaml: dial tcp: lookup charts.test: no such host"
+        cluster.write("HelmRepository", name, "False", "IndexationFailed", message, at=1, spec={"interval": "5m"})
+    cluster.write("HelmRepository", "a", at=3, spec={"type": "oci"}, status={"conditions": []})
+    assert awaiting(cluster) == {}
+
+
 def test_the_end_of_a_node_disruption_excuses_those_that_were_caught_in_it() -> None:
     cluster = Cluster()
     for name in ("a", "b"):
@@ -233,6 +287,16 @@ def test_a_failure_whose_paging_window_has_passed_is_excused_by_nothing() -> Non
         assert ("b" in awaiting(cluster)) is excused
 
 
+def test_nothing_that_becomes_known_after_the_window_excuses() -> None:
+    """An alert may have been sent: it would be taken back."""
+    cluster = Cluster()
+    cluster.health_check_fails("app", 1, "Deployment/apps/web", spec={**on(), "retryInterval": "30m"})
+    cluster.wait(until=30)
+    cluster.kustomization_is_ready("other", at=30, spec=on())
+    cluster.relations.disruption_over([Key("Kustomization", "apps", "app")], BEGINNING + 10 * MINUTE)
+    assert awaiting(cluster) == {}
+
+
 def test_an_hour_between_two_attempts_is_not_waited_for() -> None:
     """Then it pages, and its series says that nothing has tried since."""
     cluster = Cluster()
@@ -264,88 +328,8 @@ def test_a_run_whose_length_is_known_shortens_the_bound() -> None:
     assert awaiting(cluster) == {"b": ("shared_cause", 6.5)}
 
 
-# Against the definition
-
-
-@dataclasses.dataclass
-class Object:
-    """What somebody knows who has seen all. Minutes."""
-
-    cause: str = ""
-    failing_since: float | None = None
-    tried_at: float = -1.0
-    running_since: float | None = None
-    excused_since: float | None = None
-    """When another one succeeded, the first time after it had tried."""
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    st.lists(
-        st.tuples(
-            st.integers(0, 3),
-            st.sampled_from(["run", "well", "webhook", "host"]),
-            st.sampled_from([0.25, 1.0, 3.0]),
-        ),
-        max_size=40,
-    )
-)
-def test_who_is_excused_is_as_the_definition_says(steps: list[tuple[int, str, float]]) -> None:
-    cluster, objects, now = Cluster(), [Object() for _ in range(4)], 0.0
-    ended: dict[str, float] = {}
-    for number in range(4):
-        cluster.kustomization_is_ready(f"k{number}", spec=on())
-    for number, what, minutes in steps:
-        now += minutes
-        name, obj = f"k{number}", objects[number]
-        if what == "run":
-            if obj.running_since is None:
-                obj.running_since = now
-                cluster.kustomization_runs(name, at=now)
-        else:
-            _TELLS[what](cluster, name, now)
-            began = obj.running_since if obj.running_since is not None else now
-            obj.running_since = None
-            if what == "well":
-                if obj.failing_since is not None:
-                    ended[obj.cause] = now
-                obj.cause, obj.failing_since = "", None
-            else:
-                obj.cause, obj.tried_at = what, began
-                obj.failing_since = now if obj.failing_since is None else obj.failing_since
-                if began > ended.get(what, now):
-                    del ended[what]
-        found = awaiting(cluster)
-        for number, obj in enumerate(objects):
-            end = ended.get(obj.cause)
-            if end is None or obj.failing_since is None:
-                obj.excused_since = None
-            elif obj.excused_since is None or obj.excused_since <= obj.tried_at:
-                is_timely = obj.tried_at < end < obj.failing_since + WINDOW_SECONDS / MINUTE
-                obj.excused_since = end if is_timely else None
-            excused = obj.excused_since is not None
-            assert (f"k{number}" in found) is excused
-            if excused:
-                assert found[f"k{number}"][1] <= (obj.failing_since or 0) + (WINDOW_SECONDS + LONGEST_SECONDS) / MINUTE
-    assert len(cluster.relations.retries._ended) <= 2
-
-
-def _host_fails(cluster: Cluster, name: str, at: float) -> None:
-    message = (
-        'failed to download archive: Get "http://source.flux.svc/x": dial tcp: lookup source.flux.svc: no such host'
-    )
-    cluster.kustomization_fails(name, at, "ReconciliationFailed", message)
-
-
-_TELLS: dict[str, Callable[[Cluster, str, float], None]] = {
-    "well": lambda cluster, name, at: cluster.kustomization_is_ready(name, at=at),
-    "webhook": webhook_fails,
-    "host": _host_fails,
-}
-
-
 @pytest.mark.parametrize(
-    "name", ["_attempts", "_awaiting", "_members", "_targets", "_dependents", "_states", "_disrupted"]
+    "name", ["_suspects", "_attempts", "_awaiting", "_members", "_targets", "_dependents", "_states", "_disrupted"]
 )
 def test_nothing_is_kept_of_what_does_not_fail(name: str) -> None:
     cluster = Cluster()

@@ -6,16 +6,18 @@ It reads one object. Whether what made the attempt fail is over since, which oth
 from __future__ import annotations
 
 import enum
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from gotk_exporter.flux.diagnosis import Diagnosis
 from gotk_exporter.flux.evidence import condition_of
 from gotk_exporter.flux.failures import FailureClass
 from gotk_exporter.flux.fields import is_suspended
-from gotk_exporter.flux.objects import FluxObject
+from gotk_exporter.flux.objects import Condition, FluxObject
 from gotk_exporter.flux.periods import interval_seconds, retry_seconds, timeout_seconds
 from gotk_exporter.flux.readiness import case_of
-from gotk_exporter.flux.rows import Kind, Meaning
+from gotk_exporter.flux.rows import Kind, Meaning, Via
 from gotk_exporter.flux.runs import Runs
 from gotk_exporter.flux.timestamps import parse_timestamp
 from gotk_exporter.flux.verdicts import Seen, Span, Verdict
@@ -25,20 +27,23 @@ LONGEST_BACKOFF_SECONDS = 900.0
 _RUN_SECONDS = 60.0
 """How long a run may take where neither the object nor its kind says: the fetch timeout of sources."""
 
-_OF_A_DEPENDENCY = frozenset(
-    {
-        FailureClass.WORKLOAD_UNHEALTHY,
-        FailureClass.TEST_FAILED,
-        FailureClass.TIMEOUT,
-        FailureClass.CONNECT,
-        FailureClass.DNS,
-        FailureClass.TLS,
-        FailureClass.WEBHOOK_UNAVAILABLE,
-        FailureClass.CRD_MISSING,
-        FailureClass.NOT_FOUND,
-    }
+_OF_A_SOURCE = frozenset(
+    {FailureClass.TIMEOUT, FailureClass.CONNECT, FailureClass.DNS, FailureClass.TLS, FailureClass.NOT_FOUND}
 )
-"""What a dependency that was not well may bring about. The others are in the object's own manifests or rights."""
+_OF_A_DEPENDENCY = _OF_A_SOURCE | {
+    FailureClass.WORKLOAD_UNHEALTHY,
+    FailureClass.TEST_FAILED,
+    FailureClass.WEBHOOK_UNAVAILABLE,
+    FailureClass.CRD_MISSING,
+}
+_EXPLAINED: Mapping[Via, frozenset[FailureClass]] = {
+    Via.DEPENDS_ON: _OF_A_DEPENDENCY,
+    Via.SOURCE_REF: _OF_A_SOURCE,
+    Via.CHART_REF: _OF_A_SOURCE,
+    Via.IMAGE: _OF_A_SOURCE,
+}
+"""What one that was not well may bring about in those that need it. The other classes are in the object's own manifests
+or rights; and what it has fetched is not unhealthy because the next fetch fails."""
 
 
 class Cause(enum.Enum):
@@ -70,8 +75,8 @@ class Attempt:
     said_at: float | None
     """The time that the object itself gives for what it says of its failure."""
     shared_cause: str
-    by_dependency: bool
-    """Whether a dependency that was not well may explain the failure."""
+    suspects: frozenset[Via]
+    """What it needs that may explain the failure, if it was not well."""
     retry_seconds: float | None
     """The controller's wait between attempts; None where it backs off."""
     run_seconds: float
@@ -80,8 +85,8 @@ class Attempt:
     """What is remembered of it from before a restart."""
 
     def excused(self, excuse: Awaiting | None, is_same: bool) -> Attempt:
-        """With what is remembered of it. ``is_same``: nothing was written since; otherwise it may be a later attempt
-        than the one that was excused."""
+        """With what is remembered of it. ``is_same``: no attempt has ended since; otherwise this may be a later one
+        than that which was excused."""
         if excuse is None or not (is_same or self.began_at < excuse.ended_at):
             return self
         return replace(self, excuse=excuse)
@@ -123,13 +128,18 @@ def attempt_of(
         verdict.failure,
         said_at,
         failure.shared_cause,
-        failure.failure_class in _OF_A_DEPENDENCY,
+        _suspects(failure.failure_class),
         retry,
         run,
     )
     if before is not None and before.excuse is not None and before.began_at == began_at:
         return replace(attempt, excuse=before.excuse)
     return attempt
+
+
+@functools.cache
+def _suspects(failure_class: FailureClass) -> frozenset[Via]:
+    return frozenset(via for via, classes in _EXPLAINED.items() if failure_class in classes)
 
 
 def _began(
@@ -144,9 +154,13 @@ def _began(
     """When the last attempt began that has failed, and the time that the object gives for its words."""
     ready, case = condition_of(obj, kind.condition), case_of(kind, obj)
     ended = ready is not None and ready.status == "False" and (case is None or case.meaning is not Meaning.RESTS)
-    if before is not None and not ended:
-        return before.began_at, before.said_at
-    said_at = parse_timestamp(ready.last_transition_time) if ready is not None and ended else None
+    if not ended:
+        if before is not None:
+            return before.began_at, before.said_at
+        if verdict.running_since is not None and verdict.failure is not None:
+            # Whichever attempt it was that failed, it was over before this one began.
+            return min(verdict.failure.end, verdict.running_since), None
+    said_at = _said_at(obj, ready) if ready is not None and ended else None
     running_since = verdict_before.running_since if verdict_before is not None else None
     if running_since is not None and verdict.running_since is None:
         return running_since, said_at
@@ -157,3 +171,10 @@ def _began(
     live = seen.followed_until == seen.at and seen.written_after is None
     ended_at = seen.at if live or said_at is None else min(said_at, seen.at)
     return ended_at - hanging, said_at
+
+
+def _said_at(obj: FluxObject, ready: Condition) -> float | None:
+    """When the words of a failure changed last, here or where a source keeps them."""
+    fetch = condition_of(obj, "FetchFailed")
+    times = [parse_timestamp(condition.last_transition_time) for condition in (ready, fetch) if condition is not None]
+    return max((time for time in times if time is not None), default=None)

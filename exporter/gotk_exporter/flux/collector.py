@@ -123,8 +123,9 @@ class Collector:
         attempt = attempt_of(self.kind, obj, verdict, diagnosis, runs, tried, known, seen)
         if attempt is not None and remembered is not None:
             is_same = remembered.resource_version == obj.metadata.resource_version
-            attempt = attempt.excused(remembered.kept.excuse, is_same)
-        node = node_of(self.kind, obj, verdict, node_before, seen.at, attempt)
+            goes_on = verdict is not None and verdict.running_since is not None
+            attempt = attempt.excused(remembered.kept.excuse, is_same or goes_on)
+        node = node_of(self.kind, obj, verdict, node_before, seen, attempt)
         if remembered is not None and remembered.kept.behind_since is not None:
             self._relations.revisions.remember(node.key, remembered.kept.behind_since)
         lines, invalid = render(self._renderers, self.kind, api_version, obj, verdict, node, diagnosis, runs)

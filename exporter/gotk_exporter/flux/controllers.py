@@ -252,7 +252,7 @@ _Group = tuple[str, str]
 
 def suffix_of(selector: str) -> str:
     """What a controller with this --watch-label-selector has in the name of its Lease."""
-    return hashlib.sha256(selector.encode()).hexdigest()[:8]
+    return hashlib.sha256(selector.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 _FOR_ANY = {suffix_of(f"!{SHARDING_LABEL}"): NO_SHARD, suffix_of(SHARDING_LABEL): EVERYTHING}

@@ -30,7 +30,8 @@ from gotk_exporter.flux.references import (
     produced_by,
 )
 from gotk_exporter.flux.rows import Kind, Meaning, Via
-from gotk_exporter.flux.verdicts import Status, Verdict
+from gotk_exporter.flux.timestamps import parse_timestamp
+from gotk_exporter.flux.verdicts import Seen, Status, Verdict
 
 REQUEUE_DEPENDENCY_SECONDS = 30.0
 """How often an object that waits is looked at again: the flag requeue-dependency of Flux's controllers."""
@@ -104,6 +105,8 @@ class Node:
     """The reason of its last failed run, while that counts: also while it waits, or runs again."""
     attempt: Attempt | None = None
     """Its last one, while it fails."""
+    succeeded_at: float | None = None
+    """When it turned well, if it is: as we saw it, or as it says itself."""
     offer: Offer | None = None
     selects: tuple[Selector, ...] = ()
     push: Push | None = None
@@ -142,10 +145,11 @@ def node_of(
     obj: FluxObject,
     verdict: Verdict | None,
     before: Node | None,
-    now: float,
-    attempt: Attempt | None = None,
+    seen: Seen,
+    attempt: Attempt | None,
 ) -> Node:
     """The object's node after this write; ``before`` is the same object's (by uid) until now."""
+    now = seen.at
     phase = _phase(verdict)
     suspended = bool(is_suspended(kind, obj))
     terminating = obj.metadata.deletion_timestamp is not None
@@ -171,6 +175,7 @@ def node_of(
         produced_by(kind, obj),
         failed_with,
         attempt,
+        _succeeded_at(kind, obj, verdict, before, seen),
         offer_of(kind, obj),
         selects_of(kind, obj),
         push_of(kind, obj),
@@ -215,6 +220,18 @@ def _ready_since(phase: Phase, revision: str, before: Node | None, now: float) -
     if before is not None and before.phase is phase and before.revision == revision:
         return before.ready_since
     return now
+
+
+def _succeeded_at(
+    kind: Kind, obj: FluxObject, verdict: Verdict | None, before: Node | None, seen: Seen
+) -> float | None:
+    if verdict is None or verdict.status is not Status.TRUE or verdict.failing:
+        return None
+    if before is not None and before.succeeded_at is not None:
+        return before.succeeded_at
+    ready = condition_of(obj, kind.condition)
+    changed = parse_timestamp(ready.last_transition_time) if ready is not None else None
+    return seen.at if seen.followed_until == seen.at or changed is None else min(changed, seen.at)
 
 
 def _wait(kind: Kind, obj: FluxObject, verdict: Verdict | None, before: Node | None, now: float) -> Wait | None:

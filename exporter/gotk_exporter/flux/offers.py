@@ -126,7 +126,7 @@ def selects_of(kind: Kind, obj: FluxObject) -> tuple[Selector, ...]:
         return ()
     entries = (obj.spec.resources or ())[:MAX_SELECTED]
     selectors = (_selector(entry, obj) for entry in entries if entry.kind in POLLING)
-    return tuple([selector for selector in selectors if selector is not None])
+    return tuple(dict.fromkeys(selector for selector in selectors if selector is not None))
 
 
 def _is_static(kind: Kind, obj: FluxObject) -> bool:

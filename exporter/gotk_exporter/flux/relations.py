@@ -79,7 +79,7 @@ class Relations:
 
     def disruption_over(self, keys: Iterable[Key], ended_at: float) -> None:
         """A node disruption that these objects were caught in ended at this Unix time."""
-        self._render(self.retries.disruption_over(keys, ended_at))
+        self._render(self.retries.disruption_over(keys, ended_at, self._time(ended_at)))
 
     def take_leases(self, namespace: str, leases: Sequence[Lease] | None, now: float) -> None:
         """The Leases of Flux's controllers in a namespace as they are now; None where they cannot be read."""

@@ -56,6 +56,9 @@ def _ended_at(
 ) -> float | None:
     if kind.reconciled_path is None and not kind.written_by_runs:
         return None
+    if kind.reconciled_path is not None and verdict.failing:
+        # That it tries, and fails, moves nothing.
+        return None
     stalled = condition_of(obj, "Stalled")
     if (
         verdict.waiting_since is not None

@@ -15,7 +15,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
-from typing import NoReturn, Protocol
+from typing import Annotated, NoReturn, Protocol
 
 import msgspec
 
@@ -213,7 +213,7 @@ _REMEDY = (
 
 class _Spec(msgspec.Struct, rename="camel"):
     renew_time: str | None = None
-    lease_duration_seconds: int | None = None
+    lease_duration_seconds: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] | None = None
 
 
 class _Lease(msgspec.Struct):
