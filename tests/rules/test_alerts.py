@@ -1,0 +1,309 @@
+"""The shipped alerts: promtool's own tests of them, and stories that the exporter's own code tells.
+
+A file tests/rules/<topic>_test.yaml has the boundaries and the series by hand. The stories here go through collectors,
+so that what an alert sees is what a scrape shows.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import subprocess
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.flux.clusters import BEGINNING, MINUTE, Cluster, on
+from tests.flux.examples import text_of
+from tests.flux.scenarios_follower import Exporter, Write
+from tests.flux.test_scenarios_retries import outage
+from tests.flux.test_scenarios_shared import BACK, COUNT, GONE, WEBHOOK, webhook_is_gone
+from tests.rules.recordings import Recording
+from tests.simulator.fleets import EPOCH
+
+RULES = Path(__file__).parents[2] / "rules"
+FILES = sorted(RULES.glob("*/*.yaml"))
+TESTS = sorted(Path(__file__).parent.glob("*_test.yaml"))
+PROMTOOL_SECONDS = 240
+FAMILIES = (
+    "gotk_suspend_status",
+    "gotk_resource_failing_since_timestamp_seconds",
+    "gotk_resource_failing_since_uncertainty_seconds",
+    "gotk_resource_failure_info",
+    "gotk_resource_waiting_since_timestamp_seconds",
+    "gotk_resource_progressing_since_timestamp_seconds",
+    "gotk_resource_blocked",
+    "gotk_root_cause_info",
+    "gotk_resource_awaiting_retry_until_timestamp_seconds",
+    "gotk_resource_last_reconcile_timestamp_seconds",
+    "gotk_resource_interval_seconds",
+    "gotk_resource_timeout_seconds",
+    "gotk_resource_usual_run_seconds",
+    "gotk_resource_revision_behind_since_timestamp_seconds",
+    "gotk_resource_inventory_entries",
+)
+"""What the alerts about objects are made of."""
+
+
+@pytest.fixture(params=["promtool-2", "promtool-3"])
+def promtool(request: pytest.FixtureRequest, require_peer: Callable[[str], Path]) -> Path:
+    return require_peer(request.param)
+
+
+def run(promtool: Path, *arguments: str | Path, directory: Path | None = None) -> tuple[int, str]:
+    done = subprocess.run(
+        [promtool, *arguments],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=PROMTOOL_SECONDS,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.stem))
+def test_the_tests_beside_this_file_pass_in_both_versions_of_promtool(promtool: Path, path: Path) -> None:
+    code, output = run(promtool, "test", "rules", path)
+    assert code == 0, output
+
+
+def test_no_version_of_promtool_finds_fault_with_any_rule(promtool: Path) -> None:
+    code, output = run(promtool, "check", "rules", "--lint=all", "--lint-fatal", *FILES)
+    assert code == 0, output
+
+
+def alerts() -> list[dict[str, Any]]:
+    groups = [group for path in FILES for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]]
+    return [rule for group in groups for rule in group["rules"] if "alert" in rule]
+
+
+def test_each_alert_is_asked_for_in_a_test_with_the_severity_that_it_has() -> None:
+    told = {
+        (str(alert), str(severity))
+        for path in TESTS
+        for alert, severity in re.findall(
+            r'alertname="(\w+)",alertstate="firing",severity="(\w+)"', path.read_text(encoding="utf-8")
+        )
+    }
+    assert {(rule["alert"], rule["labels"]["severity"]) for rule in alerts()} == told
+
+
+def test_no_alert_has_a_name_as_notification_controller_makes_them() -> None:
+    kinds = "Kustomization|HelmRelease|GitRepository|OCIRepository|Bucket|HelmRepository|HelmChart|Image\\w+|Receiver"
+    assert not [rule["alert"] for rule in alerts() if re.match(f"Flux({kinds})", rule["alert"])]
+
+
+# Stories
+
+
+def fired(
+    promtool: Path, directory: Path, series: Sequence[Mapping[str, str]], minutes: float, start: float
+) -> dict[tuple[str, str], float]:
+    """When each alert began to fire, in minutes of the story, by its name and its object's (or its shared cause).
+
+    promtool begins at 0 and the story does not: the times in its samples are moved.
+    """
+    began = 'min_over_time(timestamp(ALERTS{alertstate="firing"})[1d:30s])'
+    asked = [
+        {
+            "expr": f"min by (alertname, name, shared_cause) ({began})",
+            "eval_time": f"{round(minutes)}m",
+            "exp_samples": [{"labels": '{name="nothing fires for this"}', "value": 1}],
+        }
+    ]
+    files = [path for path in FILES if path.stem in ("flux", "reconciliation", "progress")]
+    moved = [{**one, "values": _moved(one["series"], one["values"], start)} for one in series]
+    test = {
+        "rule_files": [str(path) for path in files],
+        "evaluation_interval": "30s",
+        "group_eval_order": ["gotk-exporter-objects"],
+        "tests": [{"interval": "30s", "input_series": moved, "promql_expr_test": asked}],
+    }
+    path = directory / "story.yaml"
+    path.write_text(yaml.safe_dump(test, width=1_000_000))
+    _, output = run(promtool, "test", "rules", path)
+    got = output.partition("got:")[2]
+    assert got, output
+    found: dict[tuple[str, str], float] = {}
+    for labels, value in re.findall(r"\{([^}]*)\} ([\d.E+]+)", got):
+        of = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+        found[of["alertname"], of.get("name") or of.get("shared_cause", "")] = float(value) / 60
+    return found
+
+
+def _moved(series: str, values: str, start: float) -> str:
+    if "_timestamp_" not in series.partition("{")[0]:
+        return values
+    return re.sub(r"(?<!\S)([\d.e+]+)\+0x", lambda match: f"{float(match[1]) - start:.3f}+0x", values)
+
+
+class Story:
+    """A cluster that is scraped every 30 s while something happens in it."""
+
+    def __init__(self) -> None:
+        self.cluster = Cluster()
+        self.recording = Recording(FAMILIES)
+        self._now = 0.0
+
+    def until(self, minutes: float) -> None:
+        """Nothing more happens before that minute."""
+        while self._now < minutes:
+            self.cluster.wait(self._now)
+            self.recording.scrape(text_of(self.cluster.store))
+            self._now += 0.5
+
+    def fired(self, promtool: Path, directory: Path) -> dict[tuple[str, str], float]:
+        series = self.recording.input_series()
+        return fired(promtool, directory, series, self.recording.minutes, BEGINNING)
+
+
+def test_a_failing_root_with_forty_dependents_is_one_alert_twelve_minutes_after_its_run_failed(
+    promtool: Path, tmp_path: Path
+) -> None:
+    story = Story()
+    story.cluster.source_is_ready()
+    story.cluster.kustomization_is_ready("root", spec=on())
+    for number in range(40):
+        story.cluster.kustomization_is_ready(f"leaf{number}", spec=on("root" if number < 10 else f"leaf{number - 10}"))
+    story.until(2)
+    for start in range(2, 58, 8):
+        story.cluster.kustomization_runs("root", at=start)
+        if start == 2:
+            for number in range(40):
+                after = "root" if number < 10 else f"leaf{number - 10}"
+                story.cluster.kustomization_waits(f"leaf{number}", at=start, on=after)
+        story.until(start + 5)
+        story.cluster.health_check_fails("root", start + 5, "Deployment/apps/web")
+        story.until(start + 8)
+    assert story.fired(promtool, tmp_path) == {("FluxReconciliationFailing", "root"): pytest.approx(7 + 12, abs=1)}
+
+
+def test_in_a_quiet_hour_with_a_commit_that_passes_a_chain_nothing_fires(promtool: Path, tmp_path: Path) -> None:
+    story = Story()
+    names = [f"stage{number}" for number in range(6)]
+    spec = {name: on(*names[max(0, number - 1) : number]) for number, name in enumerate(names)}
+    story.cluster.source_is_ready(revision="main@sha1:0")
+    for name in names:
+        story.cluster.kustomization_is_ready(name, revision="main@sha1:0", spec=spec[name], inventory=["x"])
+    for commit, start in enumerate(range(5, 60, 10), start=1):
+        revision = f"main@sha1:{commit}"
+        story.until(start)
+        story.cluster.source_is_ready(at=start, revision=revision)
+        story.cluster.kustomization_runs(names[0], at=start)
+        for before, name in itertools.pairwise(names):
+            story.cluster.kustomization_waits(name, at=start, on=before)
+        for number, name in enumerate(names):
+            now = start + 0.5 * (number + 1)
+            story.until(now)
+            story.cluster.kustomization_is_ready(name, at=now, revision=revision)
+    story.until(70)
+    assert story.fired(promtool, tmp_path) == {}
+
+
+def test_what_runs_for_an_hour_within_its_timeout_and_was_well_before_pages_nobody(
+    promtool: Path, tmp_path: Path
+) -> None:
+    story = Story()
+    story.cluster.source_is_ready()
+    story.cluster.kustomization_is_ready("root", spec={**on(), "timeout": "70m", "wait": True})
+    story.cluster.kustomization_is_ready("leaf", spec=on("root"))
+    story.until(2)
+    story.cluster.source_is_ready(at=2, revision="main@sha1:2")
+    story.cluster.kustomization_runs("root", at=2)
+    story.cluster.kustomization_waits("leaf", at=2, on="root")
+    story.until(62)
+    story.cluster.kustomization_is_ready("root", at=62, revision="main@sha1:2")
+    story.cluster.kustomization_is_ready("leaf", at=62.5, revision="main@sha1:2")
+    story.until(90)
+    assert story.fired(promtool, tmp_path) == {}
+
+
+def test_what_waits_for_something_missing_or_for_a_condition_that_never_holds_is_told_by_its_root(
+    promtool: Path, tmp_path: Path
+) -> None:
+    story = Story()
+    story.cluster.source_is_ready()
+    story.cluster.kustomization_is_ready("there", spec=on())
+    for name, after in (("one", "missing"), ("two", "missing"), ("never", "there")):
+        story.cluster.kustomization_is_ready(name, spec=on(after))
+    story.until(2)
+    for name, after in (("one", "missing"), ("two", "missing"), ("never", "there")):
+        story.cluster.kustomization_waits(name, at=2, on=after)
+    story.until(30)
+    upstream = "FluxUpstreamSuspendedOrMissing"
+    assert story.fired(promtool, tmp_path) == {
+        (upstream, "missing"): pytest.approx(14, abs=1),
+        (upstream, "never"): pytest.approx(14, abs=1),
+    }
+
+
+def test_a_release_that_is_tried_again_fires_once_and_its_parent_not_at_all(promtool: Path, tmp_path: Path) -> None:
+    story = Story()
+    story.cluster.source_is_ready()
+    story.cluster.write("HelmRelease", "web", "True", "InstallSucceeded", spec={"interval": "10m", "timeout": "5m"})
+    inventory = ["apps_web_helm.toolkit.fluxcd.io_HelmRelease"]
+    story.cluster.kustomization_is_ready("parent", spec={**on(), "wait": True}, inventory=inventory)
+    story.until(2)
+    for attempt, start in enumerate(range(2, 50, 6)):
+        story.cluster.write("HelmRelease", "web", "Unknown", "Progressing", at=start, reconciling="Progressing")
+        story.until(start + 5)
+        reason = ("UpgradeFailed", "RollbackSucceeded", "UninstallFailed")[attempt % 3]
+        story.cluster.write("HelmRelease", "web", "False", reason, "context deadline exceeded", at=start + 5)
+        story.cluster.health_check_fails("parent", start + 5, "HelmRelease/apps/web")
+        story.until(start + 6)
+    assert story.fired(promtool, tmp_path) == {("FluxReconciliationFailing", "web"): pytest.approx(7 + 12, abs=1)}
+
+
+# Fleets
+
+
+def followed(writes: Iterable[Write], begin: float, end: float) -> Recording:
+    """Every 30 s, what one shows that has seen every write."""
+    known, exporter, recording = list(writes), Exporter(), Recording(FAMILIES)
+    before = [write for write in known if write.at <= begin]
+    exporter.list(before, begin)
+    rest = iter(known[len(before) :])
+    upcoming = next(rest, None)
+    for scrape in range(round((end - begin) / 30) + 1):
+        at = begin + scrape * 30
+        while upcoming is not None and upcoming.at <= at:
+            exporter.receive(upcoming, upcoming.at)
+            upcoming = next(rest, None)
+        exporter.relations.advance(EPOCH + at)
+        recording.scrape(text_of(exporter.store))
+    return recording
+
+
+def test_120_kustomizations_that_fail_for_one_webhook_over_an_hour_are_told_by_one_alert_before_the_first_of_them(
+    promtool: Path, tmp_path: Path
+) -> None:
+    begin, end = GONE - 5 * MINUTE, BACK
+    recording = followed(webhook_is_gone(), begin, end)
+    times = fired(promtool, tmp_path, recording.input_series(), recording.minutes, EPOCH + begin)
+    cause = f"webhook_unavailable/{WEBHOOK}"
+    members = {name: at for (alert, name), at in times.items() if re.fullmatch(r"k\d+", name)}
+    others = {key for key in times if key[1] not in {cause, *members}}
+    shared = times["FluxSharedFailure", cause]
+    assert len(members) > 0.7 * COUNT
+    assert 1 <= min(members.values()) - shared <= 2.5
+    # One after the other, as they failed.
+    assert max(members.values()) - min(members.values()) > 40
+    assert {alert for alert, _ in times} == {"FluxSharedFailure", "FluxReconciliationFailing"}
+    assert {name for _, name in others} == {"built", "quota", "meshed"}
+
+
+@pytest.mark.parametrize("way", ["refuse", "hang"])
+def test_an_outage_of_eight_minutes_over_200_sources_that_back_off_for_longer_pages_nobody(
+    promtool: Path, tmp_path: Path, way: str
+) -> None:
+    story = outage(8, (way,), (300,))
+    begin = 600.0
+    recording = followed(story.writes, begin, story.end)
+    lengths = [until - since for since, until in story.failed.values()]
+    # Long enough to page for, where a refusal is answered at once.
+    assert way == "hang" or sum(length > 12 * MINUTE for length in lengths) >= 40
+    assert fired(promtool, tmp_path, recording.input_series(), recording.minutes, EPOCH + begin) == {}
