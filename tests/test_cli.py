@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from gotk_exporter import __version__
 
 CONFIG = Path(__file__).parent / "data" / "config"
+RULES = Path(__file__).parent / "data" / "rules"
 SECRET = "s3cr3t"
 
 KUBECONFIG = f"""
@@ -58,7 +60,7 @@ def test_help_lists_the_commands() -> None:
     done = run("--help")
     assert (done.returncode, done.stderr) == (0, "")
     commands = [line.split()[0] for line in done.stdout.partition("commands:")[2].splitlines() if line.strip()]
-    assert {"run", "check-config"} <= set(commands)
+    assert {"run", "rules", "check-config"} <= set(commands)
 
 
 def test_help_of_a_command_lists_its_flags_with_their_defaults() -> None:
@@ -97,6 +99,22 @@ def test_an_unknown_command_is_refused_with_those_that_exist() -> None:
         (("run", "--context"), "argument --context: expected one argument; see gotk-exporter run --help"),
         (("check-config",), "the following arguments are required: FILE; see gotk-exporter check-config --help"),
         (("check-config", "a", "b\nc"), "unrecognized arguments: b c; see gotk-exporter --help"),
+        (("rules",), "the following arguments are required: COMMAND; see gotk-exporter rules --help"),
+        (
+            ("rules", "check", "a", "--rules=b"),
+            "name files or a folder with --rules, not both; see gotk-exporter rules check --help",
+        ),
+        (("rules", "test", "--time=1s"), "unrecognized arguments: --time=1s; see gotk-exporter --help"),
+        (
+            ("rules", "render", "--format=plain", "--label=a=b"),
+            "--label, --annotation, --namespace and --name-prefix name objects: leave out --format plain; "
+            "see gotk-exporter rules render --help",
+        ),
+        (
+            ("rules", "render", "a", "--with-classic"),
+            "--with-classic is about the rules that come with this: name no files with it; "
+            "see gotk-exporter rules render --help",
+        ),
     ],
 )
 def test_bad_usage_is_refused_in_one_line(arguments: tuple[str, ...], text: str) -> None:
@@ -118,6 +136,52 @@ def test_a_telemetry_path_that_cannot_be_served_is_refused(path: str) -> None:
 @pytest.mark.parametrize("flag", ["--log.level=loud", "--log.format=xml"])
 def test_an_unknown_choice_is_refused(flag: str) -> None:
     assert "invalid choice" in refusal("run", flag, code=2)
+
+
+@pytest.mark.parametrize(
+    ("flag", "text"),
+    [
+        ("--label=release", '"release" is not KEY=VALUE with a key that Kubernetes takes'),
+        ("--label=-a=b", '"-a=b" is not KEY=VALUE with a key that Kubernetes takes'),
+        ("--label=a=b c", '"b c" can be no label\'s value; write at most 63 letters, digits, "-", "_" and "."'),
+        (f"--label=a={'b' * 64}", "can be no label's value"),
+        ("--annotation==b", '"=b" is not KEY=VALUE with a key that Kubernetes takes'),
+        ("--namespace=Shop", '"Shop" can be no namespace; write small letters, digits and "-"'),
+        ("--name-prefix=a_", '"a_" can begin no name; write small letters, digits, "-" and "."'),
+    ],
+)
+def test_what_no_object_can_carry_is_refused(flag: str, text: str) -> None:
+    assert text in refusal("rules", "render", flag, code=2)
+
+
+@pytest.mark.parametrize("command", ["check", "test"])
+def test_a_machine_without_promtool_is_told_what_to_install(command: str, tmp_path: Path) -> None:
+    text = refusal("rules", command, environment={"PATH": str(tmp_path)}, code=2)
+    assert "Debian's package is prometheus" in text
+
+
+def test_a_folder_without_rules_is_refused(tmp_path: Path, require_peer: Callable[[str], Path]) -> None:
+    flag = f"--promtool={require_peer('promtool-2')}"
+    assert refusal("rules", "check", flag, f"--rules={tmp_path}", code=2) == (
+        f"{tmp_path}: no YAML file in it holds rules; name another folder, or files"
+    )
+    assert refusal("rules", "check", flag, "--rules=/nonexistent", code=2) == (
+        "--rules /nonexistent: is no folder; name one that holds rule files"
+    )
+
+
+def test_rules_are_checked_tested_and_rendered(require_peer: Callable[[str], Path]) -> None:
+    flag = f"--promtool={require_peer('promtool-2')}"
+    for arguments, code, text in (
+        (("check", RULES / "valid.yaml", flag), 0, "2 rules in 1 file: no problem"),
+        (("check", RULES / "invalid-field.yaml", flag), 1, 'invalid-field.yaml:7: group "shop", alert "ShopDown"'),
+        (("test", RULES / "valid_test.yaml", flag), 0, "3 cases in 1 file: all as expected"),
+        (("test", RULES / "invalid_test.yaml", flag), 1, "4 cases in 1 file: 3 failures"),
+        (("render", RULES / "valid.yaml"), 0, "kind: PrometheusRule"),
+    ):
+        done = run("rules", *arguments)
+        assert (done.returncode, done.stderr) == (code, "")
+        assert text in done.stdout
 
 
 # Settings
@@ -210,7 +274,14 @@ def test_garbage_instead_of_a_kubeconfig_is_refused_without_showing_it(content: 
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--version"], ["--help"], ["run", "--help"], ["check-config", str(CONFIG / "valid-empty.yaml")]]
+    "arguments",
+    [
+        ["--version"],
+        ["--help"],
+        ["run", "--help"],
+        ["check-config", str(CONFIG / "valid-empty.yaml")],
+        ["rules", "render", str(RULES / "valid.yaml")],
+    ],
 )
 def test_only_following_a_cluster_loads_the_clients_for_it(arguments: list[str]) -> None:
     program = (

@@ -84,7 +84,7 @@ def _git(url: str, what: str) -> str:
 _TEXTS = {
     "GitRepository": Texts(
         "GitOperationFailed",
-        lambda url: _git(url, f"dial tcp 10.0.0.7:443: connect: connection refused"),
+        lambda url: _git(url, "dial tcp 10.0.0.7:443: connect: connection refused"),
         lambda url: _git(url, "context deadline exceeded"),
         lambda upstream: f"new upstream revision '{upstream.head}'",
         lambda upstream: f"stored artifact for revision '{upstream.head}'",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import re
 import signal
 import sys
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from gotk_exporter import __version__, logs
+from gotk_exporter.cli import rules
+from gotk_exporter.cli.output import INTERRUPTED, complain, progress, show
 from gotk_exporter.config import ConfigError, Settings, parse
 from gotk_exporter.flux.durations import parse_duration
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 DEFAULT_LISTEN_ADDRESS = ":8080"
 DEFAULT_DEMO_ADDRESS = "127.0.0.1:8080"
-INTERRUPTED = 130
-"""What a shell says of a process that Ctrl-C ended."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(arguments.command(arguments))
     except _SettingsError as error:
         for mistake in error.mistakes:
-            _complain(mistake)
+            complain(mistake)
         return 2
 
 
@@ -45,12 +44,8 @@ class _SettingsError(Exception):
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line, where argparse writes its whole usage as well."""
-        _complain(f"{message}; see {self.prog} --help")
+        complain(f"{message}; see {self.prog} --help")
         sys.exit(2)
-
-
-def _complain(text: str) -> None:
-    print("gotk-exporter:", *text.splitlines(), file=sys.stderr)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -69,7 +64,7 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         asyncio.run(app.run(options, settings))
     except (CredentialsError, ListenError) as error:
-        _complain(str(error))
+        complain(str(error))
         return 1
     return 0
 
@@ -83,10 +78,10 @@ def _demo(arguments: argparse.Namespace) -> int:
     try:
         asyncio.run(demo(options, lambda line: print(line, flush=True)))
     except UnknownScenario as error:
-        _complain(str(error))
+        complain(str(error))
         return 2
     except ListenError as error:
-        _complain(str(error))
+        complain(str(error))
         return 1
     return 0
 
@@ -112,28 +107,14 @@ def _explain(arguments: argparse.Namespace) -> int:
         arguments.exporter,
     )
     try:
-        explained = asyncio.run(explain(options, settings, _progress if sys.stderr.isatty() else lambda text: None))
+        explained = asyncio.run(explain(options, settings, progress if sys.stderr.isatty() else lambda text: None))
     except NoAnswer as error:
-        _complain(str(error))
+        complain(str(error))
         return 2 if isinstance(error, BadQuestion) else 1
     except KeyboardInterrupt:
         return INTERRUPTED
-    _show(shown(explained, arguments.output, time.time()))
+    show(shown(explained, arguments.output, time.time()))
     return 0 if explained.explanation.ready else 1
-
-
-def _progress(text: str) -> None:
-    """One line that replaces itself; empty at the end."""
-    print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
-
-
-def _show(text: str) -> None:
-    try:
-        # A terminal that knows no UTF-8 gets what it can show.
-        print(text.encode(sys.stdout.encoding, "replace").decode(sys.stdout.encoding), end="", flush=True)
-    except BrokenPipeError:
-        # The reader has seen enough, and Python would complain of it once more at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _check_config(arguments: argparse.Namespace) -> int:
@@ -169,6 +150,8 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser("demo", help="a living cluster in this process, and its incidents", allow_abbrev=False)
     )
     _add_explain(commands.add_parser("explain", help="why an object is not ready, and since when", allow_abbrev=False))
+    about = "check, test, render and audit alert rules"
+    rules.add(commands.add_parser("rules", help=about, allow_abbrev=False), _duration)
     check = commands.add_parser("check-config", help="check a settings file", allow_abbrev=False)
     check.add_argument("file", metavar="FILE")
     check.set_defaults(command=_check_config)
