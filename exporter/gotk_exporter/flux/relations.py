@@ -16,7 +16,7 @@ from gotk_exporter.flux.graph import Graph
 from gotk_exporter.flux.nodes import Node
 from gotk_exporter.flux.pushes import Pushes
 from gotk_exporter.flux.references import Key
-from gotk_exporter.flux.relation_samples import Facts, render, render_behind, render_heartbeat
+from gotk_exporter.flux.relation_samples import NO_FACTS, Facts, render, render_behind, render_heartbeat
 from gotk_exporter.flux.retries import Retries
 from gotk_exporter.flux.revisions import Revisions
 from gotk_exporter.metrics.store import Lines, Store
@@ -114,7 +114,9 @@ class Relations:
 
     def _render(self, keys: Iterable[Key]) -> None:
         for key in keys:
-            self._keep(SCOPE, key, render(self._store.families, key, self.facts(key)))
+            facts = self.facts(key)
+            # Of most objects, most of the time, there is nothing to say.
+            self._keep(SCOPE, key, render(self._store.families, key, facts) if facts != NO_FACTS else ())
 
     def _render_behind(self, keys: Iterable[Key]) -> None:
         for key in keys:

@@ -28,7 +28,7 @@ class Packed(tuple[bytes, ...]):
     in, with ``_NAME`` in place of the name.
 
     A layout is a string of small numbers (the catalogue is far from 250 families): its i-th is the place of the i-th
-    family's lines in here, 0 if there are none.
+    family's lines in here, 0 if there are none; one more at its end says whether there is a name.
     """
 
     __slots__ = ()
@@ -82,8 +82,12 @@ class _Group:
 
     def __init__(self, entries: Sequence[Packed]) -> None:
         self._entries = entries
-        self._names = [entry[1] for entry in entries]
         self._layouts = {entry[0] for entry in entries}
+        self._are_named = any(layout[-1] for layout in self._layouts)
+
+    @functools.cached_property
+    def _names(self) -> list[bytes]:
+        return [entry[1] for entry in self._entries]
 
     def lines(self, index: int) -> bytes:
         """Of the i-th family. Its lines are mostly in the same place of each object, and often the same but for the
@@ -97,6 +101,8 @@ class _Group:
         if not place:
             return b""
         column = [entry[place] for entry in self._entries]
+        if not self._are_named:
+            return b"".join(column)
         first = column[0]
         if column.count(first) < len(column):
             return b"".join(map(bytes.replace, column, repeat(_NAME), self._names))
@@ -124,7 +130,8 @@ class Store:
     def pack(self, lines: Lines) -> Packed:
         """The lines of one object as the store holds them; the same for the same lines."""
         name = next((_name_in(line) for line, names in zip(lines, self._naming, strict=True) if line and names), b"")
-        places = bytearray(len(lines))
+        places = bytearray(len(lines) + 1)
+        places[-1] = bool(name)
         kept: list[bytes] = []
         for index, line in enumerate(lines):
             if line:
