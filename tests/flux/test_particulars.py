@@ -97,6 +97,15 @@ def test_a_failure_that_is_over_is_told_no_more(state: str, words: int) -> None:
     assert len(lines_of(told(cluster, "app", at=3), "failure")) == words
 
 
+def test_one_that_no_controller_ever_touched_is_no_run_that_goes_on() -> None:
+    cluster = Cluster()
+    cluster.write("Kustomization", "app", spec=on())
+    assert told(cluster, "app", at=9).startswith(
+        "Kustomization apps/app is not ready: no controller has ever said anything about it.\n"
+        "  created     2025-11-21 04:40:00 UTC, 9 min ago\n"
+    )
+
+
 def test_an_answer_of_an_older_exporter_is_understood() -> None:
     cluster = Cluster()
     cluster.kustomization_is_ready("app", spec=on())

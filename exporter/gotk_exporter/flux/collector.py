@@ -41,6 +41,8 @@ class Tracked:
     diagnosis: Diagnosis | None = None
     runs: Runs = UNKNOWN
     risks: Risks = NO_RISKS
+    touched: bool = True
+    """Whether a controller has ever said anything about it; also where none has to."""
 
 
 class Collector:
@@ -138,6 +140,7 @@ class Collector:
             diagnosis,
             runs,
             risks_of(self.kind, obj),
+            verdict is None or bool(obj.status.conditions),
         )
         return tracked, lines, self._new_defects(key, tracked.uid, unreadable + invalid)
 

@@ -57,6 +57,8 @@ class Freshness(Part, frozen=True):
     revision_behind_since: float | None
     receivers: int | None
     unserved: bool
+    touched: bool = True
+    """Whether a controller has ever said anything about it."""
 
 
 class Risk(Part, frozen=True):
@@ -79,6 +81,7 @@ class Details:
     runs: Runs = UNKNOWN
     risks: Risks = NO_RISKS
     facts: Facts = NO_FACTS
+    touched: bool = True
 
 
 def failed_of(details: Details) -> Failed | None:
@@ -112,6 +115,7 @@ def freshness_of(details: Details) -> Freshness:
         revision_behind_since=facts.behind_since,
         receivers=facts.receivers,
         unserved=facts.unserved,
+        touched=details.touched,
     )
 
 

@@ -78,7 +78,8 @@ class Known:
         if tracked is None:
             return Details(facts=facts)
         failing = tracked.verdict is not None and tracked.verdict.failing
-        return Details(tracked.diagnosis if failing else None, tracked.runs, tracked.risks, facts)
+        diagnosis = tracked.diagnosis if failing else None
+        return Details(diagnosis, tracked.runs, tracked.risks, facts, tracked.touched)
 
     def _tracked(self, key: Key) -> Tracked | None:
         found = (collector.find(key) for collector in self.collectors if collector.kind.name == key.kind)

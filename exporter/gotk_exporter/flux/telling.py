@@ -35,6 +35,8 @@ _HEADLINES: Mapping[str, str] = {
     "missing": "{object} does not exist.",
 }
 
+_UNTOUCHED = "{object} is not ready: no controller has ever said anything about it."
+
 _VIAS: Mapping[str, str] = {
     "dependsOn": "depends on {}",
     "sourceRef": "takes its source from {}",
@@ -129,14 +131,18 @@ def tell(explanation: Explanation, now: float) -> str:
 def _about(explanation: Explanation, now: float) -> list[str]:
     reason = f" ({explanation.reason})" if explanation.reason else ""
     name = _name(explanation.object)
-    lines = list(_wrapped(_HEADLINES[explanation.state].format(object=name, reason=reason), ""))
+    untouched = explanation.freshness is not None and not explanation.freshness.touched
+    headline = _UNTOUCHED if untouched and explanation.state == "running" else _HEADLINES[explanation.state]
+    lines = list(_wrapped(headline.format(object=name, reason=reason), ""))
     if explanation.since is not None and explanation.state in ("failing", "waiting"):
         lines.append(_fact("since", _when(explanation.since, now)))
     if explanation.state == "failing":
         lines += _failure(explanation.failure)
     lines += _retry(explanation.awaiting_retry, now)
     freshness = explanation.freshness
-    if explanation.running_since is not None:
+    if untouched and explanation.running_since is not None:
+        lines.append(_fact("created", _moment(explanation.running_since, now)))
+    elif explanation.running_since is not None:
         lines.append(_fact("a run goes on", f"since {_moment(explanation.running_since, now)}"))
         if freshness is not None and freshness.usual_run_seconds is not None:
             lines.append(_fact("longest run", f"{_length(freshness.usual_run_seconds)}, of those that went well"))
