@@ -145,6 +145,3 @@ def test_the_recorded_chain_is_behind_from_each_commit_until_it_has_been_applied
     ends = {name: [round(at) for at, since in changes if since is None] for name, changes in told.items()}
     assert beginnings == {"root": [91, 191], "mid": [91, 191], "leaf": [91, 191]}
     assert ends == {"root": [92, 392], "mid": [121, 402], "leaf": [151, 432]}
-
-
-# In any order
