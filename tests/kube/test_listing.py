@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from gotk_exporter.flux.lenient import parse_tolerantly
 from gotk_exporter.kube import listing as listing_module
 from gotk_exporter.kube.listing import ListingStream
-from gotk_exporter.kube.wire import Page, ShapeError, decode_page, identify
+from gotk_exporter.kube.wire import Page, ShapeError, identify
+from tests.kube.whole_pages import decode_page
 
 OBJECT = {
     "metadata": {"name": "a", "namespace": "b", "uid": "u", "resourceVersion": "7"},

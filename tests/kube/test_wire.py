@@ -8,14 +8,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gotk_exporter.kube.listing import ListingStream
 from gotk_exporter.kube.wire import (
+    Page,
     ShapeError,
-    decode_page,
     decode_status,
     decode_watch_line,
     identify,
     resource_version_of,
 )
+
+
+def decode_page(body: bytes) -> Page:
+    """As the client reads one."""
+    listing = ListingStream()
+    items = listing.feed(body)
+    page = listing.end()
+    if page.items is not None:
+        page.items = items + page.items
+    return page
+
 
 OBJECT = {"metadata": {"name": "a", "namespace": "b", "uid": "u", "resourceVersion": "7"}, "spec": {"x": 1}}
 

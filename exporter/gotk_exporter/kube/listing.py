@@ -1,8 +1,7 @@
 """A listing read while it comes: its objects one after the other, in the memory of one, wherever the pieces part.
 
-It reads what ``wire.decode_page`` reads of a whole body, and finds the same. Where an object ends, msgspec says at its
-own speed; an object that it refuses is measured by its brackets, as a more tolerant decoder will read it. Bytes in,
-values out; no I/O.
+It finds what a decoder finds in the whole body. Where an object ends, msgspec says at its own speed; an object that it
+refuses is measured by its brackets, as a more tolerant decoder will read it. Bytes in, values out; no I/O.
 """
 
 from __future__ import annotations
@@ -176,7 +175,7 @@ class ListingStream:
         end = self._measured_end(text, at)
         if end is None:
             return None
-        # Complete, and nothing for msgspec: the more tolerant decoder, as decode_page has it for the whole of a page.
+        # Complete, and nothing for msgspec: the more tolerant decoder.
         return end, json.dumps(parse_document(text[at:end])).encode()
 
     def _measured_end(self, text: bytes, at: int) -> int | None:

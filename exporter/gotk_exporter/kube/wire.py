@@ -86,7 +86,6 @@ class WatchLine:
     object: bytes | msgspec.Raw
 
 
-_page = msgspec.json.Decoder(Page)
 _list_meta = msgspec.json.Decoder(ListMeta)
 _watch_line = msgspec.json.Decoder(_WatchLine)
 _status = msgspec.json.Decoder(StatusObject)
@@ -97,22 +96,6 @@ _T = TypeVar("_T")
 
 _REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """How msgspec says no. It recurses, and so gives up at a depth that the API server accepts in free-form fields."""
-
-
-def decode_page(body: bytes) -> Page:
-    """Raises ShapeError where the body is no listing."""
-    try:
-        page = _page.decode(body)
-    except _REFUSALS:
-        document = parse_document(body)
-        items = document.pop("items", None) if isinstance(document, dict) else None
-        if not isinstance(items, list):
-            raise ShapeError("the answer to a list is no list") from None
-        page = _convert(document, Page)
-        page.items = [msgspec.Raw(json.dumps(item).encode()) for item in items]
-    if page.items is None and not page.metadata.resource_version:
-        raise ShapeError("the answer to a list is no list")
-    return page
 
 
 def decode_list_meta(raw: bytes) -> ListMeta:
