@@ -11,6 +11,9 @@ from typing import Any
 
 import yaml
 
+from tests.flux.clusters import MINUTE, Cluster
+from tests.flux.examples import text_of
+
 SCRAPE_SECONDS = 30
 PROMTOOL_SECONDS = 120
 _SAMPLE = re.compile(r"(\w+\{.*\}) (\S+)")
@@ -46,6 +49,22 @@ class Recording:
         return " ".join(
             " ".join(["stale"] * count) if value == "stale" else f"{value}+0x{count - 1}" for value, count in runs
         )
+
+
+class Scraped:
+    """A cluster that is scraped every 30 s while something happens in it."""
+
+    def __init__(self, families: Sequence[str]) -> None:
+        self.cluster = Cluster()
+        self.recording = Recording(families)
+        self._now = 0.0
+
+    def until(self, minutes: float) -> None:
+        """Nothing more happens before that minute."""
+        while self._now < minutes:
+            self.cluster.wait(self._now)
+            self.recording.scrape(text_of(self.cluster.store))
+            self._now += SCRAPE_SECONDS / MINUTE
 
 
 def firing(

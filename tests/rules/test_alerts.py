@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.flux.clusters import BEGINNING, MINUTE, Cluster, on
+from tests.flux.clusters import BEGINNING, MINUTE, on
 from tests.flux.examples import text_of
 from tests.flux.scenarios_follower import Exporter, Write
 from tests.flux.test_scenarios_retries import outage
 from tests.flux.test_scenarios_shared import BACK, COUNT, GONE, WEBHOOK, webhook_is_gone
-from tests.rules.recordings import Recording
+from tests.rules.recordings import Recording, Scraped
 from tests.simulator.fleets import EPOCH
 
 RULES = Path(__file__).parents[2] / "rules"
@@ -141,20 +141,11 @@ def _moved(series: str, values: str, start: float) -> str:
     return re.sub(r"(?<!\S)([\d.e+]+)\+0x", lambda match: f"{float(match[1]) - start:.3f}+0x", values)
 
 
-class Story:
-    """A cluster that is scraped every 30 s while something happens in it."""
+class Story(Scraped):
+    """With the families that the rules read."""
 
     def __init__(self) -> None:
-        self.cluster = Cluster()
-        self.recording = Recording(FAMILIES)
-        self._now = 0.0
-
-    def until(self, minutes: float) -> None:
-        """Nothing more happens before that minute."""
-        while self._now < minutes:
-            self.cluster.wait(self._now)
-            self.recording.scrape(text_of(self.cluster.store))
-            self._now += 0.5
+        super().__init__(FAMILIES)
 
     def fired(self, promtool: Path, directory: Path) -> dict[tuple[str, str], float]:
         series = self.recording.input_series()

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from gotk_exporter.metrics.families import Profile, select
-from tests.flux.clusters import Cluster, on
-from tests.flux.examples import text_of
-from tests.rules.recordings import Recording, firing
+from tests.flux.clusters import on
+from tests.rules.recordings import Scraped, firing
 
 FAMILIES = (
     "gotk_reconcile_condition",
@@ -45,20 +44,11 @@ def promtool(request: pytest.FixtureRequest, require_peer: Callable[[str], Path]
     return require_peer(request.param)
 
 
-class Story:
-    """A cluster that is scraped every 30 s while something happens in it."""
+class Story(Scraped):
+    """With the families that the rules read."""
 
     def __init__(self) -> None:
-        self.cluster = Cluster()
-        self.recording = Recording(FAMILIES)
-        self._now = 0.0
-
-    def until(self, minutes: float) -> None:
-        """Nothing more happens before that minute."""
-        while self._now < minutes:
-            self.cluster.wait(self._now)
-            self.recording.scrape(text_of(self.cluster.store))
-            self._now += 0.5
+        super().__init__(FAMILIES)
 
     def firing(self, promtool: Path, directory: Path) -> dict[str, set[str]]:
         return firing(promtool, directory, RULES, self.recording.input_series(), self.recording.minutes)
