@@ -9,43 +9,23 @@ from __future__ import annotations
 import itertools
 import re
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.flux.clusters import BEGINNING, MINUTE, on
-from tests.flux.examples import text_of
-from tests.flux.scenarios_follower import Exporter, Write
+from tests.flux.clusters import MINUTE, on
 from tests.flux.test_scenarios_retries import outage
 from tests.flux.test_scenarios_shared import BACK, COUNT, GONE, WEBHOOK, webhook_is_gone
-from tests.rules.recordings import Recording, Scraped
+from tests.rules.stories import Story, first, followed, spans
 from tests.simulator.fleets import EPOCH
 
 RULES = Path(__file__).parents[2] / "rules"
 FILES = sorted(RULES.glob("*/*.yaml"))
 TESTS = sorted(Path(__file__).parent.glob("*_test.yaml"))
 PROMTOOL_SECONDS = 240
-FAMILIES = (
-    "gotk_suspend_status",
-    "gotk_resource_failing_since_timestamp_seconds",
-    "gotk_resource_failing_since_uncertainty_seconds",
-    "gotk_resource_failure_info",
-    "gotk_resource_waiting_since_timestamp_seconds",
-    "gotk_resource_progressing_since_timestamp_seconds",
-    "gotk_resource_blocked",
-    "gotk_root_cause_info",
-    "gotk_resource_awaiting_retry_until_timestamp_seconds",
-    "gotk_resource_last_reconcile_timestamp_seconds",
-    "gotk_resource_interval_seconds",
-    "gotk_resource_timeout_seconds",
-    "gotk_resource_usual_run_seconds",
-    "gotk_resource_revision_behind_since_timestamp_seconds",
-    "gotk_resource_inventory_entries",
-)
-"""What the alerts about objects are made of."""
 
 
 @pytest.fixture(params=["promtool-2", "promtool-3"])
@@ -98,58 +78,6 @@ def test_no_alert_has_a_name_as_notification_controller_makes_them() -> None:
 
 
 # Stories
-
-
-def fired(
-    promtool: Path, directory: Path, series: Sequence[Mapping[str, str]], minutes: float, start: float
-) -> dict[tuple[str, str], float]:
-    """When each alert began to fire, in minutes of the story, by its name and its object's (or its shared cause).
-
-    promtool begins at 0 and the story does not: the times in its samples are moved.
-    """
-    began = 'min_over_time(timestamp(ALERTS{alertstate="firing"})[1d:30s])'
-    asked = [
-        {
-            "expr": f"min by (alertname, name, shared_cause) ({began})",
-            "eval_time": f"{round(minutes)}m",
-            "exp_samples": [{"labels": '{name="nothing fires for this"}', "value": 1}],
-        }
-    ]
-    files = [path for path in FILES if path.stem in ("flux", "reconciliation", "progress")]
-    moved = [{**one, "values": _moved(one["series"], one["values"], start)} for one in series]
-    test = {
-        "rule_files": [str(path) for path in files],
-        "evaluation_interval": "30s",
-        "group_eval_order": ["gotk-exporter-objects"],
-        "tests": [{"interval": "30s", "input_series": moved, "promql_expr_test": asked}],
-    }
-    path = directory / "story.yaml"
-    path.write_text(yaml.safe_dump(test, width=1_000_000))
-    _, output = run(promtool, "test", "rules", path)
-    got = output.partition("got:")[2]
-    assert got, output
-    found: dict[tuple[str, str], float] = {}
-    for labels, value in re.findall(r"\{([^}]*)\} ([\d.E+]+)", got):
-        of = dict(re.findall(r'(\w+)="([^"]*)"', labels))
-        found[of["alertname"], of.get("name") or of.get("shared_cause", "")] = float(value) / 60
-    return found
-
-
-def _moved(series: str, values: str, start: float) -> str:
-    if "_timestamp_" not in series.partition("{")[0]:
-        return values
-    return re.sub(r"(?<!\S)([\d.e+]+)\+0x", lambda match: f"{float(match[1]) - start:.3f}+0x", values)
-
-
-class Story(Scraped):
-    """With the families that the rules read."""
-
-    def __init__(self) -> None:
-        super().__init__(FAMILIES)
-
-    def fired(self, promtool: Path, directory: Path) -> dict[tuple[str, str], float]:
-        series = self.recording.input_series()
-        return fired(promtool, directory, series, self.recording.minutes, BEGINNING)
 
 
 def test_a_failing_root_with_forty_dependents_is_one_alert_twelve_minutes_after_its_run_failed(
@@ -252,29 +180,12 @@ def test_a_release_that_is_tried_again_fires_once_and_its_parent_not_at_all(prom
 # Fleets
 
 
-def followed(writes: Iterable[Write], begin: float, end: float) -> Recording:
-    """Every 30 s, what one shows that has seen every write."""
-    known, exporter, recording = list(writes), Exporter(), Recording(FAMILIES)
-    before = [write for write in known if write.at <= begin]
-    exporter.list(before, begin)
-    rest = iter(known[len(before) :])
-    upcoming = next(rest, None)
-    for scrape in range(round((end - begin) / 30) + 1):
-        at = begin + scrape * 30
-        while upcoming is not None and upcoming.at <= at:
-            exporter.receive(upcoming, upcoming.at)
-            upcoming = next(rest, None)
-        exporter.relations.advance(EPOCH + at)
-        recording.scrape(text_of(exporter.store))
-    return recording
-
-
 def test_120_kustomizations_that_fail_for_one_webhook_over_an_hour_are_told_by_one_alert_before_the_first_of_them(
     promtool: Path, tmp_path: Path
 ) -> None:
     begin, end = GONE - 5 * MINUTE, BACK
     recording = followed(webhook_is_gone(), begin, end)
-    times = fired(promtool, tmp_path, recording.input_series(), recording.minutes, EPOCH + begin)
+    times = first(spans(promtool, tmp_path, recording, EPOCH + begin))
     cause = f"webhook_unavailable/{WEBHOOK}"
     members = {name: at for (alert, name), at in times.items() if re.fullmatch(r"k\d+", name)}
     others = {key for key in times if key[1] not in {cause, *members}}
@@ -297,4 +208,4 @@ def test_an_outage_of_eight_minutes_over_200_sources_that_back_off_for_longer_pa
     lengths = [until - since for since, until in story.failed.values()]
     # Long enough to page for, where a refusal is answered at once.
     assert way == "hang" or sum(length > 12 * MINUTE for length in lengths) >= 40
-    assert fired(promtool, tmp_path, recording.input_series(), recording.minutes, EPOCH + begin) == {}
+    assert spans(promtool, tmp_path, recording, EPOCH + begin) == []
