@@ -12,6 +12,13 @@ CRDS = Path(__file__).parent.parent / "data" / "crds"
 """Our own minimal CRDs: every field is kept, none is checked."""
 
 
+class _Loader(yaml.SafeLoader):
+    """Takes a bare ``=`` for what it is: prometheus-operator's CRDs have one (pyyaml#89)."""
+
+
+_Loader.add_constructor("tag:yaml.org,2002:value", _Loader.construct_yaml_str)
+
+
 def read_objects(*files: Path) -> list[KubernetesObject]:
     """Every object of ``files``, in their order."""
-    return [obj for file in files for obj in yaml.safe_load_all(file.read_text()) if obj is not None]
+    return [obj for file in files for obj in yaml.load_all(file.read_text(), _Loader) if obj is not None]

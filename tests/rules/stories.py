@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.flux.clusters import BEGINNING
+from tests.flux.clusters import BEGINNING, on
 from tests.flux.examples import text_of
 from tests.flux.scenarios_follower import Exporter, Write
 from tests.rules.recordings import Recording, Scraped
@@ -60,9 +60,37 @@ class Story(Scraped):
     def __init__(self) -> None:
         super().__init__(FAMILIES)
 
+    def spans(self, promtool: Path, directory: Path) -> list[Span]:
+        """Every alert, from when until when it fires."""
+        return spans(promtool, directory, self.recording, BEGINNING)
+
     def fired(self, promtool: Path, directory: Path) -> dict[tuple[str, str], float]:
         """When each alert began to fire."""
-        return first(spans(promtool, directory, self.recording, BEGINNING))
+        return first(self.spans(promtool, directory))
+
+
+def root_with_forty_dependents() -> Story:
+    """Its run fails at minute 7, again every eight minutes, and no more at minute 58."""
+    story = Story()
+    story.cluster.source_is_ready()
+    story.cluster.kustomization_is_ready("root", spec=on())
+    for number in range(40):
+        story.cluster.kustomization_is_ready(f"leaf{number}", spec=on("root" if number < 10 else f"leaf{number - 10}"))
+    story.until(2)
+    for start in range(2, 58, 8):
+        story.cluster.kustomization_runs("root", at=start)
+        if start == 2:
+            for number in range(40):
+                after = "root" if number < 10 else f"leaf{number - 10}"
+                story.cluster.kustomization_waits(f"leaf{number}", at=start, on=after)
+        story.until(start + 5)
+        story.cluster.health_check_fails("root", start + 5, "Deployment/apps/web")
+        story.until(start + 8)
+    story.cluster.kustomization_is_ready("root", at=58)
+    for number in range(40):
+        story.cluster.kustomization_is_ready(f"leaf{number}", at=59)
+    story.until(75)
+    return story
 
 
 def followed(writes: Iterable[Write], begin: float, end: float) -> Recording:

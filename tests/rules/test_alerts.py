@@ -19,7 +19,7 @@ import yaml
 from tests.flux.clusters import MINUTE, on
 from tests.flux.test_scenarios_retries import outage
 from tests.flux.test_scenarios_shared import BACK, COUNT, GONE, WEBHOOK, webhook_is_gone
-from tests.rules.stories import Story, first, followed, spans
+from tests.rules.stories import Story, first, followed, root_with_forty_dependents, spans
 from tests.simulator.fleets import EPOCH
 
 RULES = Path(__file__).parents[2] / "rules"
@@ -80,25 +80,12 @@ def test_no_alert_has_a_name_as_notification_controller_makes_them() -> None:
 # Stories
 
 
-def test_a_failing_root_with_forty_dependents_is_one_alert_twelve_minutes_after_its_run_failed(
+def test_a_root_with_forty_dependents_is_one_alert_from_twelve_minutes_after_it_failed_to_ten_after_it_is_well(
     promtool: Path, tmp_path: Path
 ) -> None:
-    story = Story()
-    story.cluster.source_is_ready()
-    story.cluster.kustomization_is_ready("root", spec=on())
-    for number in range(40):
-        story.cluster.kustomization_is_ready(f"leaf{number}", spec=on("root" if number < 10 else f"leaf{number - 10}"))
-    story.until(2)
-    for start in range(2, 58, 8):
-        story.cluster.kustomization_runs("root", at=start)
-        if start == 2:
-            for number in range(40):
-                after = "root" if number < 10 else f"leaf{number - 10}"
-                story.cluster.kustomization_waits(f"leaf{number}", at=start, on=after)
-        story.until(start + 5)
-        story.cluster.health_check_fails("root", start + 5, "Deployment/apps/web")
-        story.until(start + 8)
-    assert story.fired(promtool, tmp_path) == {("FluxReconciliationFailing", "root"): pytest.approx(7 + 12, abs=1)}
+    told = root_with_forty_dependents().spans(promtool, tmp_path)
+    assert [span.of for span in told] == [("FluxReconciliationFailing", "root")]
+    assert (told[0].start, told[0].end) == (pytest.approx(7 + 12, abs=1), pytest.approx(58 + 10, abs=1))
 
 
 def test_in_a_quiet_hour_with_a_commit_that_passes_a_chain_nothing_fires(promtool: Path, tmp_path: Path) -> None:
