@@ -165,6 +165,16 @@ def test_what_is_held_can_be_carried_over_to_a_new_listing() -> None:
     assert values_by_name(served(store.snapshot())) == {("a", 0), ("c", 1)}
 
 
+def test_objects_that_change_places_without_changing_the_page_do_not_change_its_generation() -> None:
+    store = Store(FAMILIES)
+    one, other = lines_of("Kustomization", "one", 0, None), lines_of("Kustomization", "other", None, 0)
+    silent = lines_of("Kustomization", "silent", None, None)
+    store.replace("Kustomization", {"silent": silent, "one": one, "other": other})
+    page, generation = served(store.snapshot()), store.generation
+    store.replace("Kustomization", {"other": other, "one": one})
+    assert (served(store.snapshot()), store.generation) == (page, generation)
+
+
 scopes = st.sampled_from(["Kustomization", "GitRepository", "GitRepository/team-a"])
 keys = st.sampled_from("abcd")
 values = st.tuples(*[st.none() | st.integers(0, 2)] * len(FAMILIES))
