@@ -1,4 +1,5 @@
-"""Writes what is generated from the package's tables: today README.md's tables of metrics, kinds and settings.
+"""Writes what is generated from the package's tables and from the rules: today README.md's tables of metrics, kinds,
+settings and alerts.
 
 ``python exporter/generate.py`` writes; with ``--check`` it changes nothing and fails where something is out of date.
 A generated part of a file that is otherwise written by hand stands between two comments that name it.
@@ -10,6 +11,9 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from gotk_exporter.flux.kinds import KINDS
 from gotk_exporter.flux.rows import Kind, Period, Reconciled
@@ -17,6 +21,9 @@ from gotk_exporter.metrics.families import OBJECT_FAMILIES, Family, Profile
 from gotk_exporter.metrics.own_families import EXPORTER_FAMILIES
 
 ROOT = Path(__file__).parents[1]
+ALERTS = ROOT / "rules" / "alerts"
+CLASSIC = "classic.yaml"
+SEVERITIES = ("critical", "error", "info", "none")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -137,7 +144,44 @@ def profiles() -> str:
     return _table(["profile", "families"], rows)
 
 
+def alerts() -> str:
+    """The worst first, and the copied ones last."""
+    found = [
+        (path.name == CLASSIC, SEVERITIES.index(rule["labels"]["severity"]), rule)
+        for path in sorted(ALERTS.glob("*.yaml"))
+        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    ]
+    rows = (_alert(rule, is_classic) for is_classic, _, rule in sorted(found, key=lambda entry: entry[:2]))
+    return _table(["alert", "severity", "window or threshold", "meaning"], rows)
+
+
+def _alert(rule: Mapping[str, Any], is_classic: bool) -> list[str]:
+    name = rule["alert"]
+    link = f"[{name}](rules/runbooks/{name}.md)" + (" (classic)" if is_classic else "")
+    return [link, rule["labels"]["severity"], window(rule), " ".join(rule["annotations"]["summary"].split())]
+
+
+def window(rule: Mapping[str, Any]) -> str:
+    """As the comments in the expression say it, without their reasons, each once; and its ``for:``."""
+    stated = re.findall(r"# (?:window: ([^,;\n]+)|threshold: ([^;\n]+))", rule["expr"])
+    parts = [words.strip() for found in stated for words in found if words]
+    if "for" in rule:
+        parts.append(f"for {_duration(rule['for'])}")
+    # One that begins with "and" is added to the one above it; others stand for themselves.
+    return "; ".join(dict.fromkeys(parts)).replace("; and ", ", and ") or "no window"
+
+
+def _duration(text: str) -> str:
+    """As the comments in the rules write it."""
+    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+    found = re.fullmatch(r"(\d+)([smhd])", text)
+    return f"{found[1]} {units[found[2]]}" if found else text
+
+
 README_PARTS: Mapping[str, Callable[[], str]] = {
+    "alerts": alerts,
     "object metrics": object_metrics,
     "exporter metrics": exporter_metrics,
     "profiles": profiles,

@@ -21,7 +21,8 @@ from gotk_exporter.config import (
     parse,
 )
 from gotk_exporter.flux.kinds import BY_NAME
-from gotk_exporter.metrics.families import OBJECT_FAMILIES, Profile
+from gotk_exporter.flux.owner_labels import MAX_OWNER_LABELS, TAKEN_NAMES, OwnerLabel
+from gotk_exporter.metrics.families import OBJECT_FAMILIES, OWNER_INFO, Profile, select
 
 DIRECTORY = Path(__file__).parent / "data" / "config"
 INVALID = sorted(DIRECTORY.glob("invalid-*.yaml"))
@@ -48,7 +49,12 @@ VALID = {
     "alias": Settings(WatchSettings(kinds=("Kustomization",)), MetricsSettings(profile=Profile.MINIMAL)),
     "complete": Settings(
         WatchSettings(kinds=("Kustomization", "HelmRelease"), namespaces=("flux-system", "10", "no")),
-        MetricsSettings(profile=Profile.FULL, allow=("gotk_re*", "gotk_suspend_status"), deny=("gotk_resource_info",)),
+        MetricsSettings(
+            profile=Profile.FULL,
+            allow=("gotk_re*", "gotk_suspend_status"),
+            deny=("gotk_resource_info",),
+            owner_labels=(OwnerLabel("team", "example.com/team"), OwnerLabel("_Tier2", "tier")),
+        ),
         CheckpointSettings(namespace="flux-system", config_map="gotk-exporter.state"),
         ControllersSettings(leases=True, namespaces=("flux-system", "flux-shards")),
     ),
@@ -96,6 +102,103 @@ def test_an_error_reads_as_its_mistakes_line_by_line() -> None:
         parse("a: 1\nb: 2")
     unknown = "unknown key; known: checkpoint, controllers, metrics, watch"
     assert str(caught.value) == f"a: {unknown}\nb: {unknown}"
+
+
+# Owner labels
+
+
+def with_owner_labels(labels: object, **metrics: object) -> str:
+    return yaml.safe_dump({"metrics": {**metrics, "ownerLabels": labels}})
+
+
+@pytest.mark.parametrize("name", sorted(TAKEN_NAMES | {"exported_team"}))
+def test_an_owner_label_takes_no_name_that_a_metric_or_an_alert_has(name: str) -> None:
+    (mistake,) = mistakes(with_owner_labels({name: "example.com/team"}))
+    assert mistake.startswith(f'metrics.ownerLabels.{name}: "{name}" is ')
+
+
+def test_what_names_an_object_or_an_alert_is_taken() -> None:
+    assert {
+        *("kind", "name", "namespace", "cluster", "job", "instance", "pod", "severity", "alertname", "shared_cause"),
+        *("failure_class", "by_kind", "child_name", "customresource_kind", "revision", "resource", "state"),
+    } <= TAKEN_NAMES
+
+
+def test_owner_labels_are_as_many_as_the_bound_and_no_more() -> None:
+    labels = {f"label_{number}": f"example.com/{number}" for number in range(MAX_OWNER_LABELS)}
+    assert len(parse(with_owner_labels(labels)).metrics.owner_labels) == MAX_OWNER_LABELS
+    assert mistakes(with_owner_labels({**labels, "team": "example.com/team"})) == [
+        "metrics.ownerLabels: at most 8 labels, not 9; keep those by which you route alerts"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "is_valid"),
+    [
+        ("k" * 63, True),
+        ("k" * 64, False),
+        (f"{'p' * 253}/k", True),
+        (f"{'p' * 254}/k", False),
+        ("Team_1.a-b", True),
+        ("team-", False),
+        ("team\n", False),
+    ],
+)
+def test_a_key_is_one_that_kubernetes_takes(key: str, is_valid: bool) -> None:
+    text = with_owner_labels({"team": key})
+    if is_valid:
+        assert parse(text).metrics.owner_labels == (OwnerLabel("team", key),)
+    else:
+        assert "cannot be the key of a Kubernetes label" in mistakes(text)[0]
+
+
+@pytest.mark.parametrize("labels", [None, {}])
+def test_no_owner_labels_are_as_good_as_none(labels: object) -> None:
+    assert parse(with_owner_labels(labels)) == Settings()
+
+
+@pytest.mark.parametrize("profile", Profile, ids=lambda profile: profile.name)
+def test_the_owners_family_is_there_in_every_profile_if_there_are_owner_labels(profile: Profile) -> None:
+    name = profile.name.lower()
+    assert parse(with_owner_labels({"team": "team"}, profile=name)).metrics.families == select(profile)
+    without = parse(f"metrics: {{profile: {name}}}").metrics.families
+    assert without == tuple(family for family in select(profile) if family is not OWNER_INFO)
+
+
+def test_an_allow_list_cannot_bring_a_family_about_that_has_no_labels() -> None:
+    assert parse("metrics: {allow: [gotk_resource_owner_info]}").metrics.families == ()
+    allowed = parse(with_owner_labels({"team": "team"}, allow=["gotk_*_owner_*"])).metrics
+    assert allowed.families == (OWNER_INFO,)
+
+
+@pytest.mark.parametrize(
+    ("key", "lists"),
+    [
+        ("allow", {"allow": ["gotk_reconcile_condition"]}),
+        ("deny", {"deny": ["gotk_resource_*"]}),
+        ("deny", {"allow": ["gotk_resource_owner_info"], "deny": ["*_info"]}),
+    ],
+)
+def test_owner_labels_that_nobody_would_see_are_a_mistake(key: str, lists: dict[str, list[str]]) -> None:
+    assert mistakes(with_owner_labels({"team": "team"}, **lists)) == [
+        f"metrics.ownerLabels: nobody would see them: metrics.{key} leaves gotk_resource_owner_info out; serve it, or "
+        "take the labels out"
+    ]
+
+
+label_names = st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,10}", fullmatch=True).filter(
+    lambda name: not name.startswith(("__", "exported_")) and name not in TAKEN_NAMES
+)
+label_keys = st.from_regex(
+    r"([a-z0-9]{1,9}(\.[a-z]{2,9})?/)?[a-zA-Z0-9]([-a-zA-Z0-9_.]{0,61}[a-zA-Z0-9])?", fullmatch=True
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(label_names, label_keys), unique_by=(lambda it: it[0], lambda it: it[1]), max_size=8))
+def test_owner_labels_are_read_as_they_were_written(labels: list[tuple[str, str]]) -> None:
+    text = yaml.safe_dump({"metrics": {"ownerLabels": dict(labels)}}, sort_keys=False)
+    assert parse(text).metrics.owner_labels == tuple(OwnerLabel(name, key) for name, key in labels)
 
 
 # Texts that are meant to hurt
@@ -154,12 +257,12 @@ HOSTILE: list[tuple[str, Callable[[], str], str]] = [
     (
         "a value of many lines",
         lambda: 'metrics: "a\\nb\\u2028c"',
-        'metrics: must be a mapping with the keys allow, deny, profile, not "a\\nb\\u2028c"',
+        'metrics: must be a mapping with the keys allow, deny, ownerLabels, profile, not "a\\nb\\u2028c"',
     ),
     (
         "a value without end",
         lambda: f"metrics: {'x' * 1_000_000}",
-        f'metrics: must be a mapping with the keys allow, deny, profile, not "{"x" * 60}…"',
+        f'metrics: must be a mapping with the keys allow, deny, ownerLabels, profile, not "{"x" * 60}…"',
     ),
     (
         "half a character",
@@ -200,9 +303,9 @@ def test_no_text_that_looks_like_yaml_raises_anything_else(text: str) -> None:
     check(text)
 
 
-keys = st.sampled_from(["watch", "kinds", "namespaces", "metrics", "profile", "allow", "deny", "x"]) | st.text(
-    max_size=3
-)
+keys = st.sampled_from(
+    ["watch", "kinds", "namespaces", "metrics", "profile", "allow", "deny", "ownerLabels", "x"]
+) | st.text(max_size=3)
 scalars = (
     st.none()
     | st.booleans()

@@ -241,6 +241,32 @@ async def test_only_the_settings_families_are_served(
     assert f'watched_namespace="{namespace}"' in text
 
 
+async def test_an_object_says_whose_it_is_with_the_labels_that_the_settings_name(
+    run: Start, kubeconfig: Path, admin: AdminClient, namespace: str, tmp_path: Path
+) -> None:
+    owned = _kustomization("owned", namespace, ready="True")
+    owned["metadata"]["labels"] = {"example.com/team": "shop", "example.com/other": "x"}
+    await admin.create(owned)
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("metrics: {ownerLabels: {team: example.com/team, tier: example.com/tier}}\n")
+    name, labels = "gotk_resource_owner_info", ("example.com/team", "example.com/tier")
+
+    exporter = await run(kubeconfig, "--config.file", str(settings))
+    await exporter.ready()
+
+    await exporter.shows(_sample(name, "owned", namespace, ',team="shop"') + " 1\n")
+    for values, shown in ((("a", "b"), ',team="a",tier="b"'), ((None, "b"), ',tier="b"')):
+        changed = {"metadata": {"labels": dict(zip(labels, values, strict=True))}}
+        await admin.patch(KUSTOMIZE, "Kustomization", "owned", changed, namespace)
+        await exporter.shows(_sample(name, "owned", namespace, shown) + " 1\n")
+        assert (await exporter.get("/metrics"))[1].count(f"{name}{{") == 1
+    await exporter.end()
+
+    without = await run(kubeconfig)
+    await without.ready()
+    assert name not in (await without.get("/metrics"))[1]
+
+
 async def test_a_failure_that_only_a_checkpoint_knows_survives_a_restart(
     run: Start, kubeconfig: Path, admin: AdminClient, namespace: str, tmp_path: Path
 ) -> None:

@@ -39,7 +39,7 @@ from gotk_exporter.kube.cluster import Cluster
 from gotk_exporter.kube.credentials import Credentials, Loader, choose_loader
 from gotk_exporter.kube.leases import LeaseFollower
 from gotk_exporter.kube.wire import Item
-from gotk_exporter.metrics.families import CONTROLLER_LEASE_RENEW, UNSERVED, select
+from gotk_exporter.metrics.families import CONTROLLER_LEASE_RENEW, UNSERVED
 from gotk_exporter.metrics.store import Store
 from gotk_exporter.telemetry import ResourceState, ResourceTelemetry, Telemetry
 from gotk_exporter.web.body import Body
@@ -73,11 +73,12 @@ class Exporter:
     ) -> None:
         self._clock = clock
         self.telemetry = Telemetry(clock.monotonic)
-        self.store = Store(select(settings.metrics.profile, settings.metrics.allow, settings.metrics.deny))
+        self.store = Store(settings.metrics.families)
         self.relations = Relations(self.store)
         self.credentials = Credentials(loader, bounds, clock, self.telemetry.count_credentials_load)
         self.client = ApiClient(self.credentials, bounds, clock, self.telemetry.count_request)
         self._memory = Memory()
+        self._owner_labels = settings.metrics.owner_labels
         self._checkpoint = _checkpoint(settings, self.client, bounds, clock, self.telemetry)
         self._leases = LeaseFollower(
             self.client,
@@ -206,7 +207,7 @@ class Exporter:
         return answer(question(kind, name, namespace), known, self._clock.wall())
 
     def _make_sink(self, kind: Kind, namespace: str | None, telemetry: ResourceTelemetry) -> FluxSink:
-        collector = Collector(kind, namespace, self.store, self.relations, self._memory)
+        collector = Collector(kind, namespace, self.store, self.relations, self._memory, self._owner_labels)
         self._followed.append((collector, telemetry))
         return FluxSink(collector, telemetry)
 

@@ -16,7 +16,8 @@ from typing import TypeVar
 import yaml
 
 from gotk_exporter.flux.kinds import BY_NAME
-from gotk_exporter.metrics.families import OBJECT_FAMILIES, Profile, matches_any
+from gotk_exporter.flux.owner_labels import MAX_OWNER_LABELS, OwnerLabel, key_refusal, name_refusal
+from gotk_exporter.metrics.families import OBJECT_FAMILIES, OWNER_INFO, Family, Profile, matches_any, select
 from gotk_exporter.metrics.own_families import EXPORTER_FAMILIES
 
 _T = TypeVar("_T")
@@ -56,6 +57,15 @@ class MetricsSettings:
     """Family names or patterns: exactly these instead of the profile's. Default: the profile decides."""
     deny: tuple[str, ...] = ()
     """Family names or patterns to leave out. Default: none."""
+    owner_labels: tuple[OwnerLabel, ...] = ()
+    """Labels of the Kubernetes objects that say whose they are, for gotk_resource_owner_info. Default: none, and then
+    there is no such family."""
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """What is served of objects."""
+        chosen = select(self.profile, self.allow, self.deny)
+        return chosen if self.owner_labels else tuple(family for family in chosen if family is not OWNER_INFO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +157,50 @@ class _Reader:
         )
 
     def _metrics(self, section: yaml.Node | None) -> MetricsSettings:
-        values = self._mapping("metrics", section, {"profile", "allow", "deny"})
-        return MetricsSettings(
+        values = self._mapping("metrics", section, {"profile", "allow", "deny", "ownerLabels"})
+        settings = MetricsSettings(
             self._profile("metrics.profile", values.get("profile")),
             self._list("metrics.allow", values.get("allow"), self._family),
             self._list("metrics.deny", values.get("deny"), self._family),
+            self._owner_labels("metrics.ownerLabels", values.get("ownerLabels")),
         )
+        if settings.owner_labels and OWNER_INFO not in settings.families:
+            key = "deny" if matches_any(OWNER_INFO, settings.deny) else "allow"
+            remedy = f"metrics.{key} leaves {OWNER_INFO.name} out; serve it, or take the labels out"
+            self._mistake("metrics.ownerLabels", f"nobody would see them: {remedy}")
+        return settings
+
+    def _owner_labels(self, path: str, node: yaml.Node | None) -> tuple[OwnerLabel, ...]:
+        """A mapping whose keys are the user's own."""
+        if node is None or _is_absent(node):
+            return ()
+        if not isinstance(node, yaml.MappingNode):
+            self._mistake(path, f"must be a mapping like {{team: example.com/team}}, not {_shown(node)}")
+            return ()
+        if len(node.value) > MAX_OWNER_LABELS:
+            remedy = "keep those by which you route alerts"
+            self._mistake(path, f"at most {MAX_OWNER_LABELS} labels, not {len(node.value)}; {remedy}")
+            return ()
+        names = {key.value if isinstance(key, yaml.ScalarNode) else _shown(key) for key, _ in node.value}
+        name_of: dict[str, str] = {}
+        for name, value in self._mapping(path, node, names).items():
+            place = f"{path}.{_word(name)}"
+            refusal, key = name_refusal(name), self._label_key(place, value)
+            if refusal is not None:
+                self._mistake(place, f"{_quoted(name)} {refusal}")
+            elif key is not None and name_of.setdefault(key, name) != name:
+                self._mistake(place, f"{_quoted(key)} is there already, as {name_of[key]}; take one of them out")
+        return tuple(OwnerLabel(name, key) for key, name in name_of.items())
+
+    def _label_key(self, place: str, node: yaml.Node) -> str | None:
+        if _is_absent(node):
+            self._mistake(place, "is missing; name a label of your Kubernetes objects, such as example.com/team")
+            return None
+        text = self._string(place, node)
+        if text is not None and (refusal := key_refusal(text)) is not None:
+            self._mistake(place, f"{_quoted(text)} {refusal}")
+            return None
+        return text
 
     def _checkpoint(self, section: yaml.Node | None) -> CheckpointSettings:
         values = self._mapping("checkpoint", section, {"namespace", "configMap"})

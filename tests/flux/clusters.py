@@ -21,7 +21,7 @@ from gotk_exporter.flux.relations import Relations
 from gotk_exporter.flux.verdicts import Seen
 from gotk_exporter.metrics.families import Profile, select
 from gotk_exporter.metrics.store import Store
-from tests.flux.examples import text_of
+from tests.flux.examples import OWNER_LABELS, text_of
 
 BEGINNING = 1_763_700_000.0
 """2025-11-21T04:40:00Z."""
@@ -51,7 +51,7 @@ class Cluster:
         self.store = Store(select(Profile.FULL))
         self.relations = Relations(self.store)
         self._collectors = {
-            kind.name: Collector(kind, None, self.store, self.relations, memory)
+            kind.name: Collector(kind, None, self.store, self.relations, memory, OWNER_LABELS)
             for kind in KINDS
             if kind.name not in without
         }

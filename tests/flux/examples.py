@@ -1,13 +1,14 @@
 """Objects as their controllers write them, with the text that each becomes; and the way from the one to the other.
 
 A file tests/data/<Kind>/<case>.yaml says in a comment what is the matter, and holds two YAML documents: the
-object, and its lines in the profile full.
+object, and its lines in the profile full with OWNER_LABELS.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import yaml
 from gotk_exporter.flux.collector import Collector
 from gotk_exporter.flux.kinds import BY_NAME, KINDS
 from gotk_exporter.flux.objects import Defect
+from gotk_exporter.flux.owner_labels import OwnerLabel
 from gotk_exporter.flux.relations import Relations
 from gotk_exporter.flux.verdicts import Seen
 from gotk_exporter.metrics.exposition import Format
@@ -26,6 +28,7 @@ from gotk_exporter.metrics.store import Store
 DIRECTORY = Path(__file__).parents[1] / "data"
 NOW = 1_795_165_200.0
 """2026-11-20T09:00:00Z: when the objects are first looked at, after all that happens in them."""
+OWNER_LABELS = (OwnerLabel("team", "example.com/team"), OwnerLabel("tier", "app.kubernetes.io/tier"))
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,11 @@ EXAMPLE = {example.name: example for example in EXAMPLES}
 
 
 def render(
-    document: dict[str, Any] | bytes, kind: str, version: str = "v1", profile: Profile = Profile.FULL
+    document: dict[str, Any] | bytes,
+    kind: str,
+    version: str = "v1",
+    profile: Profile = Profile.FULL,
+    owner_labels: Sequence[OwnerLabel] = (),
 ) -> tuple[str, tuple[Defect, ...]]:
     """What a scrape shows, without HELP and TYPE, of a cluster in which all kinds are followed and this is the only
     object; and what was unreadable in it."""
@@ -77,7 +84,8 @@ def render(
     for row in KINDS:
         causes.mark_listed(row.name, None)
     raw = document if isinstance(document, bytes) else json.dumps(document).encode()
-    listing = Collector(BY_NAME[kind], None, store, causes).begin_replacement(version)
+    collector = Collector(BY_NAME[kind], None, store, causes, owner_labels=owner_labels)
+    listing = collector.begin_replacement(version)
     defects = listing.add("namespace/name", "uid", "1", raw, Seen(NOW))
     listing.commit()
     return text_of(store), tuple(defects)

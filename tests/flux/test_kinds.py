@@ -20,7 +20,7 @@ from gotk_exporter.flux.readiness import Sign, case_of, observe
 from gotk_exporter.flux.rows import Case, Kind, Past, Reconciled
 from gotk_exporter.flux.samples import SAMPLES
 from gotk_exporter.flux.verdicts import Seen
-from gotk_exporter.metrics.families import CONTROLLER_LEASE_RENEW, OBJECT_FAMILIES, REVISION_BEHIND
+from gotk_exporter.metrics.families import CONTROLLER_LEASE_RENEW, OBJECT_FAMILIES, OWNER_INFO, REVISION_BEHIND
 from tests.flux.examples import EXAMPLES, NOW, Example, json_bytes
 
 # What Flux 2.9, flux-operator, tofu-controller and Flagger have.
@@ -142,8 +142,8 @@ def test_an_example_says_what_is_the_matter(example: Example) -> None:
 
 
 def test_every_family_has_samples_and_every_sample_a_family() -> None:
-    # The last two are rendered apart: of no object, and of whole fleets at once.
-    apart = {CONTROLLER_LEASE_RENEW.name, REVISION_BEHIND.name}
+    # Rendered apart: of no object, of whole fleets at once, and as it is configured.
+    apart = {CONTROLLER_LEASE_RENEW.name, REVISION_BEHIND.name, OWNER_INFO.name}
     assert SAMPLES.keys() | relation_samples.SAMPLES.keys() | apart == {family.name for family in OBJECT_FAMILIES}
 
 

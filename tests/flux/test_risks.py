@@ -327,6 +327,39 @@ def test_what_applies_nothing_has_no_health_to_wait_for(kind: str) -> None:
     assert said(CHECKED, kind, {"wait": True, "healthChecks": [CHECK]}) == ""
 
 
+# Retries
+
+
+def strategy(**text: str) -> dict[str, Any]:
+    return {"strategy": {"name": "RetryOnFailure", **text}}
+
+
+RETRIES: dict[str, tuple[str, Any, str]] = {
+    "kustomization: nothing said": ("Kustomization", {"interval": "24h"}, ""),
+    "kustomization: said": ("Kustomization", {"interval": "24h", "retryInterval": "2m30s"}, "150"),
+    "kustomization: no duration": ("Kustomization", {"retryInterval": "often"}, ""),
+    "kustomization: an empty text": ("Kustomization", {"retryInterval": ""}, ""),
+    # Its controller takes 15 seconds.
+    "terraform: nothing said": ("Terraform", {"interval": "24h"}, ""),
+    "terraform: said": ("Terraform", {"retryInterval": "1m"}, "60"),
+    "release: nothing said": ("HelmRelease", {"interval": "24h"}, ""),
+    "release: a strategy alone": ("HelmRelease", {"upgrade": strategy()}, ""),
+    "release: of the install": ("HelmRelease", {"install": strategy(retryInterval="3m")}, "180"),
+    "release: of both": (
+        "HelmRelease",
+        {"install": strategy(retryInterval="3m"), "upgrade": strategy(retryInterval="5m")},
+        "300",
+    ),
+    "release: where no release has it": ("HelmRelease", {"retryInterval": "2m"}, ""),
+    "source: where no source has it": ("GitRepository", {"interval": "24h", "retryInterval": "2m"}, ""),
+}
+
+
+@pytest.mark.parametrize(("kind", "spec", "value"), RETRIES.values(), ids=RETRIES.keys())
+def test_a_retry_interval_is_said_where_the_object_says_it(kind: str, spec: Any, value: str) -> None:
+    assert said("gotk_resource_retry_interval_seconds", kind, spec) == value
+
+
 # Targets
 
 TARGETS: dict[str, tuple[Any, str]] = {

@@ -15,14 +15,14 @@ from gotk_exporter.flux.references import MAX_REFERENCES
 from gotk_exporter.flux.relation_samples import MAX_BLOCKED_BY
 from gotk_exporter.flux.samples import MAX_CONDITIONS
 from gotk_exporter.metrics.exposition import Format
-from tests.flux.examples import EXAMPLE, EXAMPLES, NOW, Example, by_family, render, sorted_lines
+from tests.flux.examples import EXAMPLE, EXAMPLES, NOW, OWNER_LABELS, Example, by_family, render, sorted_lines
 from tests.metrics.hostile import HOSTILE_VALUES
 from tests.metrics.pages import series_of
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=repr)
 def test_an_object_becomes_these_lines(example: Example) -> None:
-    text, defects = render(example.object, example.kind, example.version)
+    text, defects = render(example.object, example.kind, example.version, owner_labels=OWNER_LABELS)
     assert sorted_lines(text) == sorted_lines(example.expected)
     assert defects == ()
 

@@ -13,6 +13,7 @@ MINIMAL = (
     f.RECONCILE_CONDITION,
     f.SUSPEND_STATUS,
     f.RESOURCE_INFO,
+    f.OWNER_INFO,
     f.FAILING_SINCE,
     f.FAILING_SINCE_UNCERTAINTY,
     f.FAILURE_INFO,
@@ -30,7 +31,7 @@ MINIMAL = (
     f.RESOURCE_INTERVAL,
     f.RESOURCE_TIMEOUT,
 )
-"""Of these only six have series of an object that is well and at rest."""
+"""Of these only six have series of an object that is well and at rest, and one more where its owners are configured."""
 
 
 def test_each_profile_holds_all_of_the_one_before_it_and_full_holds_everything() -> None:
@@ -53,7 +54,11 @@ def test_each_profile_holds_all_of_the_one_before_it_and_full_holds_everything()
         ((), ("*",), ()),
         # An allow list replaces the profile's choice, also with what the profile would leave out.
         (("gotk_resource_condition",), (), (f.RESOURCE_CONDITION,)),
-        (("gotk_*_seconds",), ("*_since_*", "*_timestamp_*"), (f.RESOURCE_INTERVAL, f.RESOURCE_TIMEOUT, f.USUAL_RUN)),
+        (
+            ("gotk_*_seconds",),
+            ("*_since_*", "*_timestamp_*"),
+            (f.RESOURCE_INTERVAL, f.RESOURCE_TIMEOUT, f.USUAL_RUN, f.RESOURCE_RETRY_INTERVAL),
+        ),
         (("gotk_resource_i*",), ("*_info",), (f.RESOURCE_INTERVAL, f.RESOURCE_INVENTORY_ENTRIES)),
         (("gotk_suspend_status",), ("gotk_suspend_status",), ()),
         # In the catalogue's order, not in the list's.

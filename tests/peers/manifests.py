@@ -16,7 +16,11 @@ class _Loader(yaml.SafeLoader):
     """Takes a bare ``=`` for what it is: prometheus-operator's CRDs have one (pyyaml#89)."""
 
 
-_Loader.add_constructor("tag:yaml.org,2002:value", _Loader.construct_yaml_str)
+def _plain(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
+    return str(loader.construct_scalar(node))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:value", _plain)
 
 
 def read_objects(*files: Path) -> list[KubernetesObject]:

@@ -237,6 +237,25 @@ def test_a_recording_that_can_never_give_a_result_takes_along_what_is_built_on_i
     assert reason.text == "level:b is recorded by a rule (group recordings) that can never give a result itself"
 
 
+@pytest.mark.parametrize(
+    ("matchers", "status"),
+    [('team="x"', "alive"), ('team="x",job="wrong"', "dead"), ('kind="Kustomisation"', "dead")],
+)
+def test_owner_labels_are_whatever_the_settings_name(matchers: str, status: str) -> None:
+    assert told(f"gotk_resource_owner_info{{{matchers}}}", EXPORTER)[0] == status
+
+
+def test_a_recording_of_ours_that_is_silent_on_purpose_is_not_accused_nor_what_reads_it() -> None:
+    counted = "flux_object:reconcile_counted_timestamp_seconds:max"
+    counter = "gotk_reconcile_duration_seconds_count"
+    findings = judged([record(counted, counter), rule(f"time() - {counted} > 0"), rule(counter, "Users")], EXPORTER)
+    assert {name: finding.status for name, finding in findings.items()} == {
+        counted: "alive",
+        "Alert": "alive",
+        "Users": "dead",
+    }
+
+
 def test_a_recording_that_never_said_a_label_so_far_may_say_it_one_day() -> None:
     rules = [record("level:a", "up"), rule('level:a{name="x"} > 0')]
     found = judged(rules, [*ELSE, {"__name__": "level:a", "name": "y"}])

@@ -17,6 +17,7 @@ from gotk_exporter.flux.diagnosis import Diagnosis, diagnose
 from gotk_exporter.flux.memory import Kept, Memory, Remembered
 from gotk_exporter.flux.nodes import Node, node_of
 from gotk_exporter.flux.objects import Defect, FluxObject, decode
+from gotk_exporter.flux.owner_labels import OwnerLabel
 from gotk_exporter.flux.readiness import judge, observe
 from gotk_exporter.flux.references import Key
 from gotk_exporter.flux.relations import Relations
@@ -55,12 +56,13 @@ class Collector:
         store: Store,
         relations: Relations | None = None,
         memory: Memory | None = None,
+        owner_labels: Sequence[OwnerLabel] = (),
     ) -> None:
         self.kind = kind
         self.namespace = namespace
         self.scope = kind.name if namespace is None else f"{kind.name}/{namespace}"
         self._store = store
-        self._renderers = renderers_of(store.families)
+        self._renderers = renderers_of(store.families, owner_labels)
         self._relations = relations or Relations(store)
         self._memory = Memory() if memory is None else memory
         self._api_version = ""

@@ -27,6 +27,11 @@ def retry_seconds(kind: Kind, obj: FluxObject, interval: float | None) -> tuple[
     return _effective(kind.retry, obj, interval)
 
 
+def stated_retry_seconds(kind: Kind, obj: FluxObject) -> float | None:
+    """The same where the object itself says so."""
+    return None if kind.retry is None else _stated(kind.retry, obj)[0]
+
+
 def _effective(period: Period | None, obj: FluxObject, interval: float | None) -> tuple[float | None, Defect | None]:
     if period is None:
         return None, None

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gotk_exporter.flux.objects import FluxObject, ImageRef, Reference, Spec
+from gotk_exporter.flux.periods import stated_retry_seconds
 from gotk_exporter.flux.rows import Kind
 from gotk_exporter.flux.subject import Subject, info, number
 from gotk_exporter.flux.timestamps import parse_timestamp
@@ -213,6 +214,10 @@ def _kubeconfig(obj: FluxObject) -> str | None:
 # Samples
 
 
+def _retry_interval(subject: Subject) -> str:
+    return number(f.RESOURCE_RETRY_INTERVAL, subject.labels, stated_retry_seconds(subject.kind, subject.obj))
+
+
 def _health_checked(subject: Subject) -> str:
     is_checked = HEALTH_CHECKS.get(subject.kind.name)
     return number(f.HEALTH_CHECKED, subject.labels, None if is_checked is None else is_checked(subject.obj.spec))
@@ -245,6 +250,7 @@ def _latest_tag(subject: Subject) -> str:
 
 
 SAMPLES: Mapping[str, Callable[[Subject], str]] = {
+    f.RESOURCE_RETRY_INTERVAL.name: _retry_interval,
     f.HEALTH_CHECKED.name: _health_checked,
     f.VERSION_PINNED.name: _version_pinned,
     f.TARGET_INFO.name: _target,

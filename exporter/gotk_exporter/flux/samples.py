@@ -10,6 +10,7 @@ from gotk_exporter.flux.diagnosis import Diagnosis
 from gotk_exporter.flux.fields import is_suspended, read
 from gotk_exporter.flux.nodes import Node
 from gotk_exporter.flux.objects import Defect, FluxObject
+from gotk_exporter.flux.owner_labels import OwnerLabel, owner_info
 from gotk_exporter.flux.periods import interval_seconds, timeout_seconds
 from gotk_exporter.flux.references import Edge, Key
 from gotk_exporter.flux.risks import SAMPLES as RISKS
@@ -30,9 +31,10 @@ not be able to grow the page without bound."""
 Renderers = Sequence[Callable[[Subject], str] | None]
 
 
-def renderers_of(families: Sequence[Family]) -> Renderers:
+def renderers_of(families: Sequence[Family], owner_labels: Sequence[OwnerLabel] = ()) -> Renderers:
     """What renders each of these families; None for one that no object has by itself."""
-    return [SAMPLES.get(family.name) for family in families]
+    samples = {**SAMPLES, f.OWNER_INFO.name: owner_info(owner_labels)} if owner_labels else SAMPLES
+    return [samples.get(family.name) for family in families]
 
 
 def render(

@@ -69,6 +69,14 @@ RESOURCE_INFO = Family(
         "suspended",
     ),
 )
+OWNER_INFO = Family(
+    "gotk_resource_owner_info",
+    "gauge",
+    "Whose the object is, always 1: with those of the labels named by the setting metrics.ownerLabels that the "
+    "Kubernetes object carries. Absent for an object that carries none; without the setting there is no such metric.",
+    _OBJECT,
+)
+"""It has a label more for each that is configured."""
 RESOURCE_CONDITION = Family(
     "gotk_resource_condition",
     "gauge",
@@ -224,6 +232,14 @@ USUAL_RUN = Family(
     _OBJECT,
     Profile.DEFAULT,
 )
+RESOURCE_RETRY_INTERVAL = Family(
+    "gotk_resource_retry_interval_seconds",
+    "gauge",
+    "How long the controller waits after a failed run before it tries again, where the object says so (Kustomization, "
+    "Terraform, HelmRelease with RetryOnFailure). A Kustomization that does not is tried again after its interval.",
+    _OBJECT,
+    Profile.DEFAULT,
+)
 HEALTH_CHECKED = Family(
     "gotk_resource_health_checked",
     "gauge",
@@ -297,6 +313,7 @@ OBJECT_FAMILIES: tuple[Family, ...] = (
     RECONCILE_CONDITION,
     SUSPEND_STATUS,
     RESOURCE_INFO,
+    OWNER_INFO,
     RESOURCE_CONDITION,
     FAILING_SINCE,
     FAILING_SINCE_UNCERTAINTY,
@@ -319,6 +336,7 @@ OBJECT_FAMILIES: tuple[Family, ...] = (
     USUAL_RUN,
     RESOURCE_GENERATION_LAG,
     RESOURCE_INVENTORY_ENTRIES,
+    RESOURCE_RETRY_INTERVAL,
     HEALTH_CHECKED,
     VERSION_PINNED,
     TARGET_INFO,

@@ -28,7 +28,15 @@ from gotk_exporter.rules.expressions import (
     selector,
     unmet,
 )
-from gotk_exporter.rules.known_metrics import METRICS, STABLE_LABELS, KnownMetric, admits, admits_any, advice
+from gotk_exporter.rules.known_metrics import (
+    MAY_BE_SILENT,
+    METRICS,
+    STABLE_LABELS,
+    KnownMetric,
+    admits,
+    admits_any,
+    advice,
+)
 
 Missing = Literal["metric", "label", "value", "combination", "recorded", "evaluation"]
 
@@ -159,8 +167,8 @@ class _Judge:
         )
 
     def _grade_of(self, number: int) -> Grade:
-        need = self._needs[number]
-        if isinstance(need, NotReadable) or self._rules[number].active:
+        need, rule = self._needs[number], self._rules[number]
+        if isinstance(need, NotReadable) or rule.active or rule.name in MAY_BE_SILENT:
             return Grade.POSSIBLE
         return _grade(need, self._grade)
 
@@ -234,7 +242,7 @@ class _Judge:
         """Of a family that comes and goes nothing can be seen but the labels that the scrape adds to all."""
         reasons: list[Reason] = []
         for matcher in asked.labels:
-            if matcher.label in known.labels or matcher.label.removeprefix("exported_") in known.labels:
+            if known.can_have(matcher.label) or known.can_have(matcher.label.removeprefix("exported_")):
                 if matcher.label in known.values and not admits_any(matcher, known.values[matcher.label]):
                     text = f"{matcher} is nothing that gotk-exporter ever says of {asked.named}"
                     reasons.append(Reason(str(asked), "value", text, matcher.label))

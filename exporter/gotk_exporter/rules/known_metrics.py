@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gotk_exporter.flux.kinds import BY_NAME
+from gotk_exporter.flux.owner_labels import name_refusal
 from gotk_exporter.metrics import families as f
 from gotk_exporter.metrics.own_families import BUILD_INFO, EXPORTER_FAMILIES
 from gotk_exporter.rules.expressions import Matcher, Selector
@@ -33,6 +34,11 @@ class KnownMetric:
     values: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """What a label says only while something is so, or where there are such objects: that no series says it proves
     nothing. All that is not in the set is always there, or never."""
+    takes_owner_labels: bool = False
+    """It has labels of the exporter's settings, which are not known here."""
+
+    def can_have(self, label: str) -> bool:
+        return label in self.labels or (self.takes_owner_labels and name_refusal(label) is None)
 
 
 _STATUSES = frozenset({"True", "False", "Unknown"})
@@ -56,7 +62,8 @@ def _own(family: f.Family) -> KnownMetric:
     labels = {*family.labels, *(_INFO_LABELS if family is f.RESOURCE_INFO else ())}
     values = {"kind": _KINDS} if "kind" in family.labels else {}
     steady = family in _STEADY or family in (BUILD_INFO,)
-    return KnownMetric(True, steady, frozenset(labels), {**values, **_VALUES.get(family.name, {})})
+    values |= _VALUES.get(family.name, {})
+    return KnownMetric(True, steady, frozenset(labels), values, takes_owner_labels=family is f.OWNER_INFO)
 
 
 def _operators(name: str) -> KnownMetric:
@@ -71,6 +78,9 @@ METRICS: Mapping[str, KnownMetric] = {
     **{family.name: _own(family) for family in (*f.OBJECT_FAMILIES, *EXPORTER_FAMILIES)},
     **{name: _operators(name) for name in _OPERATORS},
 }
+
+MAY_BE_SILENT = frozenset({"flux_object:reconcile_counted_timestamp_seconds:max"})
+"""Recordings of ours that are silent on purpose where Flux's own controllers are not scraped."""
 
 STABLE_LABELS = frozenset(
     {"job", "cluster", "namespace", "exported_namespace", "name", "service", "endpoint", "container"}
