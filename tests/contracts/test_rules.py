@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from gotk_exporter.cli import main
+from gotk_exporter.rules.known_metrics import MAY_BE_SILENT
+
 RULES = Path(__file__).parents[2] / "rules"
 ALERTS: list[tuple[str, dict[str, Any]]] = [
     (path.name, rule)
@@ -50,3 +53,32 @@ def test_what_pages_waits_in_its_expression_and_not_in_for(file: str, rule: dict
     """A restarted Prometheus would make a pending ``for:`` wait for up to ten more minutes."""
     if file != "classic.yaml" and rule["labels"]["severity"] in ("critical", "error"):
         assert "for" not in rule
+
+
+def test_what_may_be_silent_is_recorded_and_its_alert_says_so_in_the_runbook() -> None:
+    recording = (RULES / "recording" / "flux.yaml").read_text(encoding="utf-8")
+    for name in MAY_BE_SILENT:
+        assert f"- record: {name}\n" in recording
+        for _, rule in ALERTS:
+            if name in rule["expr"]:
+                runbook = RULES / "runbooks" / f"{rule['alert']}.md"
+                assert "Silent unless Flux's controllers are scraped" in runbook.read_text(encoding="utf-8")
+
+
+def _commands(text: str) -> set[str]:
+    """The first words of every call of ours, in a command block or behind "Next:"."""
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
+    nexts = "\n".join(re.findall(r"Next: (.*)", text))
+    calls = re.findall(r"gotk-exporter ([a-z][a-z-]*(?: [a-z][a-z-]*)?)", f"{blocks}\n{nexts}")
+    return {call if call.startswith("rules ") else call.split()[0] for call in calls}
+
+
+@EACH_ALERT
+def test_every_command_of_ours_that_one_is_told_to_type_exists(
+    file: str, rule: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    runbook = (RULES / "runbooks" / f"{rule['alert']}.md").read_text(encoding="utf-8")
+    for command in _commands(f"{rule['annotations']['description']}\n{runbook}"):
+        with pytest.raises(SystemExit) as ended:
+            main([*command.split(), "--help"])
+        assert ended.value.code == 0, f"gotk-exporter {command}: {capsys.readouterr().err}"
