@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
+from generate import window
 from gotk_exporter.config import parse
 from gotk_exporter.flux.kinds import KINDS
 from gotk_exporter.metrics.families import OBJECT_FAMILIES
@@ -29,6 +31,43 @@ def test_the_metric_tables_list_every_family_of_the_catalogue_with_its_labels() 
 def test_the_kinds_table_lists_every_kind() -> None:
     rows = re.findall(r"^\| (\w+) \| ([a-z.]+) \| (?:from|none)", README, re.MULTILINE)
     assert rows == [(kind.name, kind.group) for kind in KINDS]
+
+
+def test_the_alerts_table_has_a_row_for_every_alert_with_its_runbook_severity_and_summary() -> None:
+    rows = re.findall(r"^\| \[(\w+)\]\((\S+)\)( \(classic\))? \| (\w+) \| [^|]+ \| ([^|]+) \|$", README, re.MULTILINE)
+    expected = {
+        (
+            rule["alert"],
+            f"rules/runbooks/{rule['alert']}.md",
+            " (classic)" if path.name == "classic.yaml" else "",
+            rule["labels"]["severity"],
+            rule["annotations"]["summary"].strip(),
+        )
+        for path in (ROOT / "rules" / "alerts").glob("*.yaml")
+        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
+        for rule in group["rules"]
+    }
+    assert set(rows) == expected
+    assert len(rows) == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ({"expr": "x > 1"}, "no window"),
+        ({"expr": "x > 1", "for": "15m"}, "for 15 minutes"),
+        ({"expr": "x > 1", "for": "1h30m"}, "for 1h30m"),
+        ({"expr": "x >= 720  # window: 12 minutes"}, "12 minutes"),
+        ({"expr": "x >= 720  # window: 12 minutes, in which much may happen\n"}, "12 minutes"),
+        ({"expr": "x  # window: a day\nor y  # window: a day\n"}, "a day"),
+        ({"expr": "x  # threshold: two intervals\n+ 1  # threshold: and a day\n"}, "two intervals, and a day"),
+        ({"expr": "x > 2.5  # threshold: three in a row; extrapolated", "for": "5m"}, "three in a row; for 5 minutes"),
+        ({"expr": "x  # threshold: 15 minutes\nor y  # window: a day\n"}, "15 minutes; a day"),
+        ({"expr": "x >= 3  # members\n# No window: it is so.\n"}, "no window"),
+    ],
+)
+def test_the_window_of_an_alert_is_read_from_its_expression_and_its_for(rule: dict[str, str], expected: str) -> None:
+    assert window(rule) == expected
 
 
 def test_the_example_of_the_settings_is_valid() -> None:
