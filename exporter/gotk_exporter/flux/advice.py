@@ -241,7 +241,7 @@ def _resource(key: Key) -> str:
     kind = BY_NAME.get(key.kind)
     if kind is None:
         return shlex.quote(key.kind.lower())
-    return kind.name.lower() if key.kind in _FLUX and key.kind not in ("Bucket", "Receiver") else kind.resource
+    return kind.name.lower() if key.kind in _FLUX and key.kind not in ("Bucket", "HelmChart", "Receiver") else kind.resource
 
 
 def _reference(key: Key) -> str:
