@@ -34,16 +34,21 @@ class Notification:
 
 
 class Deliveries:
-    """A server on loopback that takes notifications: ``<url>/<receiver>`` is where a receiver sends them."""
+    """A server on loopback that takes notifications: ``<url>/<receiver>`` is where a receiver's webhooks send them.
+
+    ``<url>/pagerduty/events`` stands in for PagerDuty's API; it judges nothing.
+    """
 
     def __init__(self) -> None:
         self.notifications: list[Notification] = []
+        self.pagerduty_events: list[Mapping[str, Any]] = []
         self.url = ""
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
         application = web.Application()
         application.router.add_post("/{receiver}", self._take)
+        application.router.add_post("/pagerduty/events", self._take_event)
         self._runner = web.AppRunner(application)
         await self._runner.setup()
         port = free_port()
@@ -66,6 +71,10 @@ class Deliveries:
         receiver = request.match_info["receiver"]
         self.notifications.append(Notification(time.monotonic(), receiver, of["firing"], of["resolved"]))
         return web.Response()
+
+    async def _take_event(self, request: web.Request) -> web.Response:
+        self.pagerduty_events.append(await request.json())
+        return web.Response(status=202)
 
 
 class RunningAlertmanager:

@@ -88,9 +88,58 @@ def one_of_each() -> Iterator[Span]:
 
 
 def gone_exporter() -> Alerts:
-    """It is away from minute 20 to 40: what it told of seems to be over, and begins anew."""
+    """It is away from minute 20 to 40. What fired is held by its rule, whether it is well again meanwhile or not."""
     absent = alert("FluxMonitoringAbsent", 30, 50, "critical")
-    return of("blind", [fails("app", 12, 30.5), absent, fails("app", 40.5, 65)])
+    healed = [fails("healed", 12, 50), fails("healed", 75, 90)]
+    return of("blind", [fails("app", 12, 65), *healed, absent])
+
+
+def alone_then_shared() -> Alerts:
+    """One fails alone, and is told; then others for the same reason. It is well before they are, and fails again."""
+    shared = alert("FluxSharedFailure", 25, 60, shared_cause=WEBHOOK_CAUSE)
+    members = [fails(f"m{number}", 27, 58, shared_cause=WEBHOOK_CAUSE) for number in range(3)]
+    return of("joined", [fails("first", 12, 40), shared, *members, fails("first", 70, 90)])
+
+
+def left_behind() -> Alerts:
+    """The Lease of a shard that was removed, and what happens while it is told."""
+    return of(
+        "leftover",
+        [
+            alert("FluxControllerDown", 10, 95, "critical", controller="kustomize-controller-5d8f7c"),
+            alert("FluxReconciliationStopped", 50, 80, kind="Kustomization", **APP),
+            alert("FluxControllerDown", 60, 85, "critical", controller="source-controller"),
+        ],
+    )
+
+
+def gone_source_controller() -> Alerts:
+    """Those that fetch from it fail for it: the rules call that a shared failure."""
+    cause = "connect/source-controller.flux-system.svc.cluster.local."
+    gone = alert("FluxControllerDown", 10, 60, "critical", controller="source-controller")
+    return of("fetching", [gone, alert("FluxSharedFailure", 11, 60, shared_cause=cause)])
+
+
+def local_hosts() -> Alerts:
+    """Two clusters that each lost a Git server of their own, of the same name, and one with a credential."""
+    cause, auth = "connect/gitea.gitea.svc", "auth/git.example"
+    return [
+        *of("local-a", [alert("FluxSharedFailure", 10, 60, shared_cause=cause)]),
+        *of("local-b", [alert("FluxSharedFailure", 30, 70, shared_cause=cause)]),
+        *of("expired", [alert("FluxSharedFailure", 30, 70, shared_cause=auth)]),
+    ]
+
+
+def pruned() -> Alerts:
+    """A Kustomization that has lost most of what it had, and with it the cluster."""
+    lost = alert("FluxMassDeletion", 5, 25, kind="Kustomization", **APP)
+    return of("pruned", [alert("FluxMassDeletion", 5, 25), lost])
+
+
+def one_cluster() -> Alerts:
+    """Prometheus has no name for the only cluster, the Alert in Flux has."""
+    told = event("unnamed", 20)
+    return [fails("unnamed", 12, 60), replace(told, labels={**told.labels, "cluster": "prod"})]
 
 
 def gone_controller() -> Alerts:
@@ -136,6 +185,12 @@ def all_others(promtool: Path, directory: Path) -> Alerts:
         *git_host(),
         *one_of_each(),
         *gone_exporter(),
+        *alone_then_shared(),
+        *left_behind(),
+        *gone_source_controller(),
+        *local_hosts(),
+        *pruned(),
+        *one_cluster(),
         *gone_controller(),
         *forged_signature(),
         *owned(),

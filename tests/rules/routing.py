@@ -188,7 +188,13 @@ def _sent(alerts: Iterable[Span | Event], minute: float, begin: float, speed: fl
         if isinstance(alert, Event):
             if alert.at <= minute < alert.at + STEP_MINUTES:
                 yield {"labels": alert.labels, "startsAt": when(alert.at), "endsAt": "0001-01-01T00:00:00Z"}
-        elif alert.start <= minute < alert.end:
-            yield {"labels": alert.labels, "startsAt": when(alert.start), "endsAt": when(minute + BELIEVED_MINUTES)}
-        elif alert.end <= minute < alert.end + 15:
-            yield {"labels": alert.labels, "startsAt": when(alert.start), "endsAt": when(alert.end)}
+        elif alert.start <= minute < alert.end + 15:
+            ends = minute + BELIEVED_MINUTES if minute < alert.end else alert.end
+            # Each alert has a summary of its own, so that those of a group have none in common.
+            summary = {"summary": f"{alert.labels['alertname']} fires"}
+            yield {
+                "labels": alert.labels,
+                "annotations": summary,
+                "startsAt": when(alert.start),
+                "endsAt": when(ends),
+            }

@@ -116,6 +116,21 @@ def outline(notifications: Sequence[Notification]) -> list[tuple[str, int, int]]
     return [(told.receiver, len(told.firing), len(told.resolved)) for told in notifications]
 
 
+def began(notifications: Sequence[Notification]) -> list[tuple[str, float]]:
+    """What was told to fire, and in which minute."""
+    return sorted((one.get("name", one["alertname"]), told.at) for told in notifications for one in told.firing)
+
+
+def ended(notifications: Sequence[Notification]) -> list[tuple[str, float]]:
+    """What was told to be over, and in which minute."""
+    return sorted((one.get("name", one["alertname"]), told.at) for told in notifications for one in told.resolved)
+
+
+def at(*minutes: tuple[str, float]) -> list[tuple[str, Any]]:
+    """The same as it should be: group_wait or group_interval after that minute, on a busy machine."""
+    return [(name, pytest.approx(minute + 1, abs=1)) for name, minute in sorted(minutes)]
+
+
 ONCE = [("flux-page", 1, 0), ("flux-page", 0, 1)]
 SHIPPED = pytest.mark.parametrize("configuration", ["shipped", "operator"])
 
@@ -154,8 +169,9 @@ def test_an_outage_of_a_git_host_in_thirty_clusters_is_one_thread_of_few_notific
     ]
     assert {labels["alertname"] for one in about for labels in one.firing} == {"FluxSharedFailure"}
     assert [one.receiver for one in about] == ["flux-page"] * len(about)
-    # When the first ones feel it, when all do, and when it has passed.
-    assert len(about) <= 3
+    # They join within ten minutes, and are told every three.
+    assert len(about) <= 6
+    assert 10 + 2 <= about[0].at <= 10 + 3
     assert (len(about[-1].firing), len(about[-1].resolved)) == (0, CLUSTERS)
 
 
@@ -184,15 +200,60 @@ def test_the_dead_mans_switch_is_called_at_least_every_two_minutes_and_never_tol
 
 
 @SHIPPED
-def test_while_the_exporter_is_gone_only_that_is_told_and_nothing_seems_to_have_recovered(
+def test_while_the_exporter_is_gone_only_that_is_told_and_every_end_and_beginning_afterwards(
     told: Mapping[str, Told], configuration: str
 ) -> None:
     notifications = told[configuration].of("blind")
-    assert outline(notifications) == [*ONCE[:1], *ONCE, *ONCE[1:]]
-    names = [(one.firing or one.resolved)[0]["alertname"] for one in notifications]
-    failing, absent = "FluxReconciliationFailing", "FluxMonitoringAbsent"
-    assert names == [failing, absent, absent, failing]
-    assert notifications[-1].at >= 65
+    assert sorted(outline(notifications)) == sorted(ONCE * 4)
+    assert began(notifications) == at(("app", 12), ("healed", 12), ("FluxMonitoringAbsent", 30), ("healed", 75))
+    assert ended(notifications) == at(("FluxMonitoringAbsent", 50), ("healed", 50), ("app", 65), ("healed", 90))
+
+
+@SHIPPED
+def test_one_that_failed_alone_is_told_to_be_well_while_others_fail_for_the_same_and_told_again_when_it_fails_anew(
+    told: Mapping[str, Told], configuration: str
+) -> None:
+    notifications = told[configuration].of("joined")
+    assert began(notifications) == at(("first", 12), ("FluxSharedFailure", 25), ("first", 70))
+    assert ended(notifications) == at(("first", 40), ("FluxSharedFailure", 60), ("first", 90))
+
+
+@SHIPPED
+def test_the_lease_of_a_shard_that_was_removed_hides_nothing(told: Mapping[str, Told], configuration: str) -> None:
+    notifications = told[configuration].of("leftover")
+    assert began(notifications) == at(("FluxControllerDown", 10), ("app", 50), ("FluxControllerDown", 60))
+    assert outline(notifications)[:3] == ONCE[:1] * 3
+
+
+@SHIPPED
+def test_when_source_controller_is_gone_it_is_told_and_not_that_nobody_can_fetch_from_it(
+    told: Mapping[str, Told], configuration: str
+) -> None:
+    assert began(told[configuration].of("fetching")) == at(("FluxControllerDown", 10))
+
+
+@SHIPPED
+def test_hosts_and_credentials_of_one_cluster_are_no_matter_of_another(
+    told: Mapping[str, Told], configuration: str
+) -> None:
+    for cluster, minute in (("local-a", 10), ("local-b", 30), ("expired", 30)):
+        assert outline(told[configuration].of(cluster)) == ONCE
+        assert began(told[configuration].of(cluster)) == at(("FluxSharedFailure", minute))
+
+
+@SHIPPED
+def test_a_mass_deletion_is_told_once_and_by_the_larger_name(told: Mapping[str, Told], configuration: str) -> None:
+    notifications = told[configuration].of("pruned")
+    assert [len(one.firing) for one in notifications] == [1, 0]
+    assert "name" not in notifications[0].firing[0]
+
+
+@SHIPPED
+def test_an_event_that_names_the_cluster_is_inhibited_where_prometheus_has_no_name_for_it(
+    told: Mapping[str, Told], configuration: str
+) -> None:
+    assert told[configuration].of("prod") == []
+    assert "unnamed" in {name for name, _ in began(told[configuration].of(""))}
 
 
 @SHIPPED
