@@ -2,7 +2,7 @@
 
 What may fire, and when, is written down here by hand, from what the story's script does and from what real controllers
 make of it; nothing of it comes from the exporter. Whatever else fires is wrong. Both versions of Prometheus look on at
-once; the one honours the exporter's labels and the other moves them to exported_namespace.
+once; the one honours the exporter's labels and the other moves them to exported_namespace, and tells Alertmanager.
 How the rules are made faster: scaled.py. What each rule does at its boundaries: the promtool tests beside this file.
 """
 
@@ -26,9 +26,11 @@ import yaml
 
 from gotk_exporter.rules.shipped import rule_files
 from gotk_exporter.simulator.fleet.incidents import STORY
+from tests.peers.alertmanager import Deliveries, Notification, RunningAlertmanager
 from tests.peers.presence import require_peer
 from tests.peers.processes import Process, free_port, poll_until
 from tests.peers.prometheus import RunningPrometheus, Version
+from tests.rules.routing import on_loopback, shipped
 from tests.rules.scaled import scaled, scaled_configuration, scaled_flags, spans
 
 FILES = rule_files()
@@ -151,13 +153,19 @@ class Told:
     minutes: Mapping[str, float]
     """When each incident was told."""
     seen: Mapping[Version, Seen]
+    delivered: tuple[tuple[float, Notification], ...]
+    """What Alertmanager delivered to people, and when."""
 
 
 class WatchedDemo:
     """The demo, and who looks on. Its clock is the story's: zero is when the demo says that it begins."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, deliveries: Deliveries) -> None:
         port = free_port()
+        self.deliveries = deliveries
+        self.alertmanager = RunningAlertmanager(
+            directory / "alertmanager", on_loopback(shipped(), deliveries.url, SPEED)
+        )
         rules = [directory / f"{path.parent.name}-{path.name}" for path in FILES]
         for source, path in zip(FILES, rules, strict=True):
             path.write_text(scaled(source.read_text(encoding="utf-8"), SPEED), encoding="utf-8")
@@ -167,7 +175,9 @@ class WatchedDemo:
             job = {"job_name": "gotk-exporter", "honor_labels": version == "2", "static_configs": [target]}
             self.prometheus[version] = RunningPrometheus(
                 directory / f"prometheus-{version}",
-                scaled_configuration(rules, [job], SPEED),
+                scaled_configuration(
+                    rules, [job], SPEED, self.alertmanager.url.removeprefix("http://") if version == "3" else None
+                ),
                 version,
                 flags=scaled_flags(SPEED),
             )
@@ -179,12 +189,19 @@ class WatchedDemo:
 
     async def play(self) -> Told:
         # Prometheus looks for its targets five seconds after its start: it is first.
-        await asyncio.gather(*(prometheus.start() for prometheus in self.prometheus.values()))
+        await asyncio.gather(self.alertmanager.start(), *(one.start() for one in self.prometheus.values()))
         self.demo.start()
         await poll_until(self._has_begun, "the story's beginning", BEGIN_SECONDS)
         await poll_until(self._is_over, "the story's end", BEGIN_SECONDS + END_MINUTES * 60 / SPEED)
         seen = await asyncio.gather(*(self._seen_by(prometheus) for prometheus in self.prometheus.values()))
-        return Told(self._told, dict(zip(self.prometheus, seen, strict=True)))
+        # Notifications carry monotonic time.
+        apart = time.time() - time.monotonic()
+        delivered = tuple(
+            (self._minute_of(one.at + apart), one)
+            for one in self.deliveries.notifications
+            if one.receiver != "flux-dead-mans-switch"
+        )
+        return Told(self._told, dict(zip(self.prometheus, seen, strict=True)), delivered)
 
     @property
     def _minute(self) -> float:
@@ -231,10 +248,12 @@ def _about(labels: Mapping[str, str]) -> str:
 async def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     for version in get_args(Version):
         require_peer(f"prometheus-{version}")
-    watched = WatchedDemo(tmp_path_factory.mktemp("story"))
+    require_peer("alertmanager")
     async with AsyncExitStack() as ends:
-        for prometheus in watched.prometheus.values():
-            ends.push_async_callback(prometheus.stop)
+        deliveries = await ends.enter_async_context(Deliveries())
+        watched = WatchedDemo(tmp_path_factory.mktemp("story"), deliveries)
+        for peer in (*watched.prometheus.values(), watched.alertmanager):
+            ends.push_async_callback(peer.stop)
         ends.push_async_callback(watched.demo.stop)
         played = await watched.play()
     return played
@@ -297,6 +316,30 @@ def test_what_is_so_all_the_time_is_told_until_the_end(seen: Seen) -> None:
         # Prometheus has missed the first minutes.
         assert STANDING[key] - LATE_MINUTES <= one.began <= STANDING[key] + 5
         assert one.ended >= END_MINUTES - LATE_MINUTES
+
+
+def test_each_incident_is_one_notification_in_time_and_one_resolve_and_nothing_else_is_told(told: Told) -> None:
+    pages = [(minute, one) for minute, one in told.delivered if one.receiver == "flux-page"]
+    firing = [(minute, _about(labels)) for minute, one in pages for labels in one.firing if _is_ours(labels)]
+    resolved = [_about(labels) for _, one in pages for labels in one.resolved if _is_ours(labels)]
+    # Members of the shared failure are told by it.
+    incidents = {one.about: one for one in FAILURES if one.incident != "admission-webhook" or one.about == _WEBHOOK}
+    must = sorted(about for about, failure in incidents.items() if failure.must_fire)
+    assert sorted({about for _, about in firing} & set(must)) == must
+    assert {about for _, about in firing} <= incidents.keys()
+    assert len(firing) == len({about for _, about in firing})
+    assert sorted(resolved) == sorted(about for _, about in firing)
+    for minute, about in firing:
+        failure = incidents[about]
+        assert minute <= MINUTES[failure.incident] + failure.fails[1] + WITHIN_MINUTES, f"{failure}: {minute}"
+    others = {one.receiver: {labels["alertname"] for labels in one.firing} for _, one in told.delivered}
+    assert others.keys() <= {"flux-page", "flux-info"}
+    assert others.get("flux-info", set()) <= {"FluxConfigurationRisk"}
+
+
+def _is_ours(labels: Mapping[str, str]) -> bool:
+    """And not of the copied rules, which are loaded here too."""
+    return labels["alertname"].startswith("Flux")
 
 
 def test_the_copied_rules_page_for_dependents_that_ours_leave_alone(seen: Seen) -> None:
