@@ -164,6 +164,8 @@ _FLUX: Mapping[str, str] = {
     "ImageUpdateAutomation": "image update",
 }
 """Kinds that the flux command reconciles and resumes, and what it calls them."""
+_COMMON = frozenset({"Bucket", "HelmChart", "Receiver"})
+"""Crossplane, k3s and others have kinds of these names."""
 
 
 def for_causes(causes: Sequence[Matter]) -> Iterator[str]:
@@ -241,7 +243,7 @@ def _resource(key: Key) -> str:
     kind = BY_NAME.get(key.kind)
     if kind is None:
         return shlex.quote(key.kind.lower())
-    return kind.name.lower() if key.kind in _FLUX and key.kind not in ("Bucket", "HelmChart", "Receiver") else kind.resource
+    return kind.name.lower() if key.kind in _FLUX.keys() - _COMMON else kind.resource
 
 
 def _reference(key: Key) -> str:
