@@ -22,6 +22,8 @@ INFO = "gotk_resource_info"
 LAG = "gotk_resource_generation_lag"
 INTERVAL = "gotk_resource_interval_seconds"
 TIMEOUT = "gotk_resource_timeout_seconds"
+RETRY = "gotk_resource_retry_interval_seconds"
+CHECKED = "gotk_resource_health_checked"
 INVENTORY = "gotk_resource_inventory_entries"
 NEEDS = "gotk_resource_dependency_info"
 RUNNING = "gotk_resource_progressing_since_timestamp_seconds"
@@ -99,7 +101,7 @@ MALFORMED: list[tuple[str, tuple[str | int, ...], Any, set[str], set[str]]] = [
     ("an interval as a number", ("spec", "interval"), 5, {"spec.interval"}, {INTERVAL, TIMEOUT}),
     ("a status of null", ("status",), None, {"status"}, {*WITHOUT_CONDITIONS, *RUNS, LAG, INVENTORY}),
     ("a status as a list", ("status",), [], {"status"}, {*WITHOUT_CONDITIONS, *RUNS, LAG, INVENTORY}),
-    ("a spec as a string", ("spec",), "x", {"spec"}, {INFO, INTERVAL, TIMEOUT, NEEDS, "gotk_resource_health_checked"}),
+    ("a spec as a string", ("spec",), "x", {"spec"}, {INFO, INTERVAL, RETRY, TIMEOUT, NEEDS, CHECKED}),
     ("an inventory as a string", ("status", "inventory"), "x", {"status.inventory"}, {INVENTORY, CHILDREN}),
     ("an inventory of junk", ("status", "inventory"), [1, "x", None], {"status.inventory"}, {CHILDREN}),
     ("entries as a number", ("status", "inventory", "entries"), 5, {"status.inventory.entries"}, {INVENTORY, CHILDREN}),
