@@ -31,7 +31,7 @@ from gotk_exporter.web.server import Address
 SLOWEST, FASTEST = 1.0, 60.0
 """Timestamps in objects are wall-clock and have whole seconds: beyond a minute per second they say nothing any more."""
 FIRST_MINUTE = 1.0
-STORY_MINUTES = 75.0
+STORY_MINUTES = 80.0
 """After which it is told again; every incident has passed by then. Both are minutes of the story."""
 LOOK_SECONDS = 1.0
 """How often what the exporter serves is looked at, to tell what changed."""

@@ -157,7 +157,7 @@ def test_the_numbers_of_what_is_held_back_and_blocked_are_those_of_a_naive_count
         for root in graph.roots():
             blamed = [key for key in keys if root in [cause for cause, _ in graph.answer(key).blocked_by]]
             assert graph.answer(root).blocked == len(blamed), (at, root)
-    assert counted > 100
+    assert counted > 50
 
 
 def test_a_quiet_platform_has_no_causes_and_its_series_stay_the_same() -> None:
