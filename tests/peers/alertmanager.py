@@ -5,6 +5,7 @@ Writes no configuration itself and judges nothing that is delivered.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ class Deliveries:
 
     def __init__(self) -> None:
         self.notifications: list[Notification] = []
-        self.pagerduty_events: list[Mapping[str, Any]] = []
+        self.pagerduty_events: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
         self.url = ""
         self._runner: web.AppRunner | None = None
 
@@ -73,7 +74,7 @@ class Deliveries:
         return web.Response()
 
     async def _take_event(self, request: web.Request) -> web.Response:
-        self.pagerduty_events.append(await request.json())
+        await self.pagerduty_events.put(await request.json())
         return web.Response(status=202)
 
 

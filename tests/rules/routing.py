@@ -7,7 +7,9 @@ code (0.93) gave the same for the object that is shipped, with each of its strat
 from __future__ import annotations
 
 import asyncio
+import bisect
 import datetime
+import math
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -165,24 +167,43 @@ class Hearer:
 async def tell(hearers: Mapping[str, Hearer], minutes: float, speed: float) -> dict[str, Told]:
     """Send a story's alerts to each Alertmanager, as Prometheus and notification-controller would, as they happen.
 
-    Every half minute Prometheus sends what fires, and for a quarter of an hour what no longer does.
+    Every half minute Prometheus sends what fires, and for a quarter of an hour what no longer does. On a busy machine
+    the story waits, and tells later what happens later: an alert that arrives with a start that is longer ago than
+    group_wait is told at once, before Alertmanager knows of what came with it.
     """
-    begin, clock = time.time(), time.monotonic()
-    for step in range(round(minutes / STEP_MINUTES) + 1):
-        minute = step * STEP_MINUTES
-        await asyncio.sleep(max(0.0, clock + minute * 60 / speed - time.monotonic()))
-        for hearer in hearers.values():
-            await hearer.alertmanager.post(list(_sent(hearer.alerts, minute, begin, speed)))
+    sent: dict[str, list[_Step]] = {name: [] for name in hearers}
+    due = time.monotonic()
+    for number in range(round(minutes / STEP_MINUTES) + 1):
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
+        due = time.monotonic() + STEP_MINUTES * 60 / speed
+        for name, hearer in hearers.items():
+            steps = sent[name]
+            steps.append(_Step(time.monotonic(), time.time()))
+            await hearer.alertmanager.post(list(_sent(hearer.alerts, number * STEP_MINUTES, steps, speed)))
     return {
-        name: Told([replace(told, at=(told.at - clock) * speed / 60) for told in hearer.deliveries.notifications])
+        name: Told([replace(told, at=_minute(told.at, sent[name], speed)) for told in hearer.deliveries.notifications])
         for name, hearer in hearers.items()
     }
 
 
-def _sent(alerts: Iterable[Span | Event], minute: float, begin: float, speed: float) -> Iterator[Document]:
+@dataclass(frozen=True)
+class _Step:
+    """When an Alertmanager was sent what fires: the story's minute is the number of the step times its length."""
+
+    monotonic: float
+    unix: float
+
+
+def _minute(monotonic: float, steps: Sequence[_Step], speed: float) -> float:
+    number = bisect.bisect_right(steps, monotonic, key=lambda step: step.monotonic) - 1
+    return number * STEP_MINUTES + (monotonic - steps[number].monotonic) * speed / 60
+
+
+def _sent(alerts: Iterable[Span | Event], minute: float, steps: Sequence[_Step], speed: float) -> Iterator[Document]:
     def when(at: float) -> str:
-        moment = datetime.datetime.fromtimestamp(begin + at * 60 / speed, datetime.UTC)
-        return moment.isoformat(timespec="milliseconds")
+        number = min(math.ceil(at / STEP_MINUTES), len(steps) - 1)
+        unix = steps[number].unix + (at - number * STEP_MINUTES) * 60 / speed
+        return datetime.datetime.fromtimestamp(unix, datetime.UTC).isoformat(timespec="milliseconds")
 
     for alert in alerts:
         if isinstance(alert, Event):
