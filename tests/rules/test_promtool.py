@@ -93,7 +93,7 @@ def test_a_file_that_cannot_be_read_costs_itself_only(rules: Command, tmp_path: 
         f"{tmp_path}/zero.yaml:2: is no YAML: it holds a control character",
         f"{tmp_path}/escape.yaml: is no YAML",
         f"{tmp_path}/absent.yaml: cannot be read: No such file or directory",
-        f"{tmp_path}: cannot be read: Is a directory",
+        f"{tmp_path}: is a folder; name the files in it, or check it with --rules",
     ]
     assert lines[-1].startswith("2 rules in 8 files: 7 problems in 7 of them (")
 
