@@ -10,6 +10,8 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 PYTEST_FLAGS ?=
+# Several files of tests at once: many of them wait. Each worker has a kube-apiserver of its own. 0: none, as --pdb wants it.
+WORKERS ?= 3
 DEMO_FLAGS ?=
 BENCH_FLAGS ?= --through kube-apiserver --through simulator --json build/bench.json
 LOCK_FLAGS ?=
@@ -75,7 +77,7 @@ peers: venv ## Get the real peers of the tests: minutes the first time, nothing 
 	$(BIN)/python tests/peers/provision.py
 
 test: venv peers ## Run every test (PYTEST_FLAGS='-k watch' for some)
-	$(BIN)/pytest $(PYTEST_FLAGS)
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
 
 bench: venv peers ## What it costs: through a real kube-apiserver and, with more objects, a simulated one (BENCH_FLAGS=--help)
 	$(BIN)/python -m tests.bench $(BENCH_FLAGS)

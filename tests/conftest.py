@@ -31,6 +31,11 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("ours")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What waits begins first, so that other files are worked on beside it where there are several workers."""
+    items.sort(key=lambda item: item.get_closest_marker("real_time") is None)
+
+
 @pytest.fixture(scope="session", name="require_peer")
 def require_peer_fixture() -> Callable[[str], Path]:
     """``require_peer(name)``: the binary, or a skipped test (in CI: a failed one)."""

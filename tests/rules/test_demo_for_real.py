@@ -33,6 +33,8 @@ from tests.peers.prometheus import RunningPrometheus, Version
 from tests.rules.routing import on_loopback, shipped
 from tests.rules.scaled import scaled, scaled_configuration, scaled_flags, spans
 
+pytestmark = pytest.mark.real_time
+
 FILES = rule_files()
 SPEED = 30.0
 """Times in objects are whole seconds, each half a minute of the story then. A minute is two seconds: for so long a busy

@@ -20,6 +20,8 @@ from tests.peers.processes import free_port, poll_until
 from tests.peers.prometheus import RunningPrometheus
 from tests.rules.scaled import scaled, scaled_configuration, scaled_flags, spans
 
+pytestmark = pytest.mark.real_time
+
 RESTARTED, SCRAPED = 40.0, 60.0
 """How fast it goes where Prometheus is restarted, and where it is not. After a start it takes 5 s to find its targets,
 however fast everything else is, and these must fit into the five minutes for which it believes in its last scrape."""

@@ -9,11 +9,15 @@ import dataclasses
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.kube.conformance.conftest import FAST, Fleet, Follow
 from tests.kube.conformance.follower import Follower, most_attempts
 from tests.kube.conformance.servers import ServerUnderTest
 from tests.kube.tap import Tap
 from tests.peers.admin import AdminClient, ApiError
+
+pytestmark = pytest.mark.real_time
 
 
 async def test_a_compaction_while_we_were_away_means_one_more_listing(

@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 import time
 
+import pytest
+
 from tests.kube.conformance.conftest import FAST, Fleet, Follow, manifest
 from tests.kube.conformance.follower import most_attempts
 from tests.kube.conformance.servers import ServerUnderTest
 from tests.kube.tap import Tap
 from tests.peers.admin import AdminClient
 from tests.peers.manifests import CRDS, read_objects
+
+pytestmark = pytest.mark.real_time
 
 
 async def test_three_thousand_objects_arrive_in_one_answer_at_first(
