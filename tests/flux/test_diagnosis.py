@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.flux.clusters import Cluster, entry, on, timestamp
 
 DEPLOYMENT = "apps_web_apps_Deployment"
@@ -85,7 +87,29 @@ def test_a_class_stays_while_the_words_for_one_timeout_alternate() -> None:
     for attempt in range(6):
         message = texts[attempt % 3]
         cluster.write("GitRepository", "fleet", "False", "GitOperationFailed", message, at=attempt)
-        assert failures(cluster) == [("fleet", "GitOperationFailed", "timeout", "timeout/git.example.com")]
+        assert failures(cluster) == [("fleet", "GitOperationFailed", "timeout", "unreachable/git.example.com")]
+
+
+@pytest.mark.parametrize("spec", [{}, {"url": "https://git.example.com/fleet"}])
+def test_a_shared_cause_stays_while_one_outage_changes_its_words(spec: dict[str, str]) -> None:
+    cluster = Cluster()
+    call = 'failed to checkout: Get "https://git.example.com/fleet": '
+    texts = {
+        f"{call}dial tcp 192.0.2.1:443: i/o timeout": "timeout",
+        f"{call}dial tcp 192.0.2.1:443: connect: connection refused": "connect",
+        f"{call}dial tcp: lookup git.example.com on 10.96.0.10:53: no such host": "dns",
+    }
+    for attempt, (message, failure_class) in enumerate([*texts.items(), *reversed(texts.items())]):
+        cluster.write("GitRepository", "fleet", "False", "GitOperationFailed", message, at=attempt, spec=spec)
+        assert failures(cluster) == [("fleet", "GitOperationFailed", failure_class, "unreachable/git.example.com")]
+
+
+def test_words_of_the_same_outage_that_name_no_host_take_the_shared_cause_from_nobody() -> None:
+    cluster = Cluster()
+    lookup = "failed to push to remote: dial tcp: lookup git.example.com: no such host"
+    for attempt, message in enumerate((lookup, "failed to push to remote: unexpected EOF", lookup)):
+        cluster.write("ImageUpdateAutomation", "fleet", "False", "GitOperationFailed", message, at=attempt)
+        assert failures(cluster) == [("fleet", "GitOperationFailed", "dns", "unreachable/git.example.com")]
 
 
 def test_a_source_whose_message_names_an_address_has_the_host_of_its_url() -> None:
@@ -93,7 +117,7 @@ def test_a_source_whose_message_names_an_address_has_the_host_of_its_url() -> No
     message = "failed to checkout: dial tcp 10.0.0.7:2222: connect: connection refused"
     spec = {"url": "ssh://git@git.example.com:2222/platform/fleet.git"}
     cluster.write("GitRepository", "fleet", "False", "GitOperationFailed", message, at=1, spec=spec)
-    assert failures(cluster) == [("fleet", "GitOperationFailed", "connect", "connect/git.example.com")]
+    assert failures(cluster) == [("fleet", "GitOperationFailed", "connect", "unreachable/git.example.com")]
 
 
 def test_after_a_restart_in_mid_run_the_condition_that_remembers_is_read() -> None:
@@ -106,7 +130,7 @@ def test_after_a_restart_in_mid_run_the_condition_that_remembers_is_read() -> No
     }
     runs = {"type": "Ready", "status": "Unknown", "reason": "Progressing"}
     cluster.write("GitRepository", "fleet", at=1, status={"conditions": [runs, failed]})
-    assert failures(cluster) == [("fleet", "GitOperationFailed", "dns", "dns/git.example.com")]
+    assert failures(cluster) == [("fleet", "GitOperationFailed", "dns", "unreachable/git.example.com")]
 
 
 def test_a_release_that_was_rolled_back_has_the_failure_of_its_upgrade() -> None:

@@ -90,7 +90,20 @@ FAMILIES = {
 )
 def test_the_texts_of_one_cause_are_one_failure(failure_class: FailureClass, message: str) -> None:
     said = classify("HelmRepository", "IndexationFailed", f"failed to fetch Helm repository index: {message}")
-    assert said == Failure(failure_class, "charts.test", f"{failure_class.value}/charts.test")
+    assert said == Failure(failure_class, "charts.test", "unreachable/charts.test")
+
+
+@pytest.mark.parametrize("url", ["", "https://charts.test/index"])
+def test_the_words_of_one_outage_have_one_shared_cause_and_what_a_host_that_answers_says_has_another(url: str) -> None:
+    def causes(*messages: str) -> set[str]:
+        said = (classify("HelmRepository", "IndexationFailed", f"failed to fetch: {message}") for message in messages)
+        return {at_host(failure, host_of(url)).shared_cause for failure in said}
+
+    call = 'Get "https://charts.test/index.yaml": '
+    assert causes(*(text for texts in FAMILIES.values() for text in texts)) == {"unreachable/charts.test"}
+    assert causes(f"{call}tls: failed to verify certificate: x509: certificate has expired") == {"tls/charts.test"}
+    assert causes(f"{call}401 Unauthorized") == {"auth/charts.test"}
+    assert causes(f"{call}429 Too Many Requests") == {"rate_limited/charts.test"}
 
 
 @pytest.mark.parametrize("message", [text for texts in FAMILIES.values() for text in texts])
@@ -179,7 +192,7 @@ def test_quotas_are_shared_within_a_namespace_only() -> None:
 def test_the_ends_of_a_long_message_are_read() -> None:
     loud = "kustomize build failed: " + "x" * 30_000
     quiet = ' Get "https://git.test/x": dial tcp: lookup git.test: no such host'
-    assert classify("Kustomization", "BuildFailed", loud + quiet).shared_cause == "dns/git.test"
+    assert classify("Kustomization", "BuildFailed", loud + quiet).shared_cause == "unreachable/git.test"
     assert classify("Kustomization", "BuildFailed", loud).failure_class is C.BUILD
 
 
@@ -206,9 +219,12 @@ def test_the_host_of_a_stated_address(address: str, host: str) -> None:
 @pytest.mark.parametrize(
     ("failure", "said"),
     [
-        (Failure(C.TIMEOUT), Failure(C.TIMEOUT, "git.test", "timeout/git.test")),
-        (Failure(C.CONNECT, "192.0.2.1", "connect/192.0.2.1"), Failure(C.CONNECT, "git.test", "connect/git.test")),
-        (Failure(C.DNS, "sts.test", "dns/sts.test"), Failure(C.DNS, "sts.test", "dns/sts.test")),
+        (Failure(C.TIMEOUT), Failure(C.TIMEOUT, "git.test", "unreachable/git.test")),
+        (
+            Failure(C.CONNECT, "192.0.2.1", "unreachable/192.0.2.1"),
+            Failure(C.CONNECT, "git.test", "unreachable/git.test"),
+        ),
+        (Failure(C.DNS, "sts.test", "unreachable/sts.test"), Failure(C.DNS, "sts.test", "unreachable/sts.test")),
         (Failure(C.VERIFICATION), Failure(C.VERIFICATION, "git.test")),
         (Failure(C.WEBHOOK_UNAVAILABLE), Failure(C.WEBHOOK_UNAVAILABLE)),
     ],
@@ -220,7 +236,8 @@ def test_a_source_calls_its_own_address(failure: Failure, said: Failure) -> None
 
 # Memory.
 
-DNS = Failure(C.DNS, "git.test", "dns/git.test")
+DNS = Failure(C.DNS, "git.test", "unreachable/git.test")
+CONNECT = Failure(C.CONNECT, "git.test", "unreachable/git.test")
 TIMEOUT = classify("GitRepository", "GitOperationFailed", "context deadline exceeded")
 EXHAUSTED = classify("HelmRelease", "RetriesExceeded", "Failed to upgrade after 3 attempt(s)")
 ROLLED_BACK = classify(
@@ -239,7 +256,17 @@ UNKNOWN = classify("HelmRelease", "SomeReason", "something else")
         (DNS, TIMEOUT, DNS),
         (DNS, UNKNOWN, DNS),
         (DNS, Failure(C.DNS), DNS),
-        (DNS, Failure(C.DNS, "other.test", "dns/other.test"), Failure(C.DNS, "other.test", "dns/other.test")),
+        (DNS, Failure(C.CONNECT), DNS),
+        (DNS, CONNECT, CONNECT),
+        (CONNECT, DNS, DNS),
+        (Failure(C.DNS), Failure(C.CONNECT), Failure(C.CONNECT)),
+        (DNS, Failure(C.TLS), Failure(C.TLS)),
+        (Failure(C.TLS, "git.test", "tls/git.test"), Failure(C.CONNECT), Failure(C.CONNECT)),
+        (
+            DNS,
+            Failure(C.DNS, "other.test", "unreachable/other.test"),
+            Failure(C.DNS, "other.test", "unreachable/other.test"),
+        ),
         (DNS, Failure(C.AUTH, "git.test", "auth/git.test"), Failure(C.AUTH, "git.test", "auth/git.test")),
         (UNHEALTHY, EXHAUSTED, UNHEALTHY),
         (UNHEALTHY, ROLLED_BACK, UNHEALTHY),
@@ -281,7 +308,8 @@ def test_any_text_gives_a_bounded_failure(kind: str, reason: str, message: str) 
     assert not said.upstream_host or HOST.fullmatch(said.upstream_host)
     group, slash, shared = said.shared_cause.partition("/")
     assert bool(group) is bool(slash) is bool(shared)
-    assert group in ("", said.failure_class.value)
+    unreachable = said.failure_class in (C.DNS, C.CONNECT, C.TIMEOUT)
+    assert group in ("", "unreachable" if unreachable else said.failure_class.value)
     assert not shared or (HOST.fullmatch(shared) and len(shared) <= MAX_HOST_CHARS)
 
 

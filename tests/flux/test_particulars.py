@@ -26,7 +26,7 @@ def test_what_kind_of_failure_it_is_is_told_with_the_host_and_what_others_share(
     source_fails(cluster, "repo", at=1)
     text = told(cluster, "repo", at=2, kind="GitRepository")
     assert lines_of(text, "failure") == ["dns: a name cannot be resolved (git.test)"]
-    assert lines_of(text, "shared") == ["dns/git.test, and others may fail for it too"]
+    assert lines_of(text, "shared") == ["unreachable/git.test, and others may fail for it too"]
 
 
 def test_every_failure_class_has_words_but_the_one_of_which_nothing_can_be_said() -> None:

@@ -29,11 +29,10 @@ def webhook_fails(cluster: Cluster, name: str, at: float, **more: Any) -> None:
     )
 
 
-def source_fails(cluster: Cluster, name: str, at: float, host: str = "git.test", **more: Any) -> None:
+def source_fails(cluster: Cluster, name: str, at: float, host: str = "git.test", words: str = "", **more: Any) -> None:
     url = f"https://{host}/{name}"
-    message = (
-        f"failed to checkout and determine revision: unable to clone '{url}': dial tcp: lookup {host}: no such host"
-    )
+    words = words or f"dial tcp: lookup {host}: no such host"
+    message = f"failed to checkout and determine revision: unable to clone '{url}': {words}"
     status = {"artifact": {"revision": "main@sha1:1"}}
     cluster.write(
         "GitRepository",
@@ -123,6 +122,18 @@ def test_a_source_backs_off_for_no_longer_than_it_has_failed() -> None:
     cluster.source_is_ready("a", at=8)
     # Eight minutes and a second after the eighth, and a minute for the fetch.
     assert awaiting(cluster) == {"b": ("shared_cause", round(17 + 1 / 60, 3))}
+
+
+def test_whatever_words_an_outage_had_for_each_one_of_them_proves_its_end_or_that_it_goes_on() -> None:
+    cluster = Cluster()
+    for name in ("a", "b", "c"):
+        source_fails(cluster, name, at=0)
+    source_fails(cluster, "b", at=1, words="dial tcp 192.0.2.1:443: connect: connection refused")
+    source_fails(cluster, "c", at=2, words="dial tcp 192.0.2.1:443: i/o timeout")
+    cluster.source_is_ready("a", at=5)
+    assert awaiting(cluster).keys() == {"b", "c"}
+    source_fails(cluster, "c", at=7, words="dial tcp 192.0.2.1:443: connect: connection refused")
+    assert awaiting(cluster) == {}
 
 
 def test_the_longest_back_off_is_that_of_the_controllers() -> None:

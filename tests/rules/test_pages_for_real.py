@@ -28,8 +28,8 @@ PAGE_SECONDS = 15.0
             "error",
         ),
         (
-            [alert("FluxSharedFailure", 0, 30, shared_cause="dns/git.example")],
-            "FluxSharedFailure fires: dns/git.example",
+            [alert("FluxSharedFailure", 0, 30, shared_cause="unreachable/git.example")],
+            "FluxSharedFailure fires: unreachable/git.example",
             "error",
         ),
         (

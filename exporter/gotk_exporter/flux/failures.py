@@ -13,6 +13,11 @@ One cause, many texts. These alternate while one thing lasts, and are of one cla
   condition", "context deadline exceeded" of a Helm action or a health check;
 - webhook_unavailable: all of the first three, behind "failed calling webhook".
 
+The first three alternate as well: while a host is away, one call runs into a timeout, the next is refused, and the one
+after it finds no such name. That is one incident. So these three classes have one shared cause, unreachable/HOST, and
+the class says which of them the words are of. TLS, credentials and rate limits have causes of their own: there the host
+answers.
+
 What a text alone cannot tell (a bare "context deadline exceeded" between two refused connections, "retries exhausted"
 after a failed upgrade) needs the memory of the failure: steady().
 """
@@ -38,6 +43,8 @@ _C = FailureClass
 
 _AT_A_HOST = frozenset({_C.AUTH, _C.RATE_LIMITED, _C.DNS, _C.TLS, _C.CONNECT, _C.TIMEOUT})
 """The classes whose cause is shared by whoever called the same host."""
+_UNREACHABLE = frozenset({_C.DNS, _C.CONNECT, _C.TIMEOUT})
+"""Of those, the ones whose words alternate within one outage of the host."""
 _WITH_A_HOST = _AT_A_HOST | {_C.WEBHOOK_UNAVAILABLE, _C.NOT_FOUND, _C.DECRYPTION, _C.OTHER}
 """The classes whose messages are about a call. In those of the others an address is part of the manifest."""
 _TRANSPORT = frozenset({_C.DNS, _C.TLS, _C.CONNECT, _C.RATE_LIMITED, _C.TIMEOUT})
@@ -50,7 +57,11 @@ class Failure:
     upstream_host: str = ""
     """What was called: in small letters, without port; empty where the message names none."""
     shared_cause: str = ""
-    """Class and what is shared, for causes that come from the environment: "dns/github.com". Empty for others."""
+    """For causes that come from the environment: of what kind it is, and what is shared. Empty for others.
+
+    The kind is the class ("tls/github.com"), but the same for dns, connect and timeout ("unreachable/github.com"):
+    their words alternate within one outage, and it is one incident.
+    """
     vague: bool = field(default=False, compare=False)
     """The text says less than an earlier one may have (see steady)."""
 
@@ -84,15 +95,16 @@ def at_host(failure: Failure, host: str) -> Failure:
     known = failure.upstream_host
     if not host or failure.failure_class is _C.WEBHOOK_UNAVAILABLE or (known and not _is_ip(known)):
         return failure
-    shared = f"{failure.failure_class.value}/{host}" if failure.failure_class in _AT_A_HOST else failure.shared_cause
-    return replace(failure, upstream_host=host, shared_cause=shared)
+    at_a_host = failure.failure_class in _AT_A_HOST
+    shared_cause = _cause(failure.failure_class, host) if at_a_host else failure.shared_cause
+    return replace(failure, upstream_host=host, shared_cause=shared_cause)
 
 
 def steady(previous: Failure | None, now: Failure) -> Failure:
     """What to say while a failure lasts: ``previous`` is what was said of it so far, None at its start.
 
-    A text that says less takes nothing back, and a text of the same class may lack the host or the shared cause. A text
-    that says something else is believed: the cause has changed.
+    A text that says less takes nothing back: one of the same class, or of the same outage, may lack the host or the
+    shared cause. A text that says something else is believed: the cause has changed.
     """
     if previous is None:
         return now
@@ -101,9 +113,16 @@ def steady(previous: Failure | None, now: Failure) -> Failure:
         return now if now.failure_class is _C.TIMEOUT and previous.failure_class not in _TRANSPORT else previous
     if now.vague and now.failure_class is _C.OTHER:
         return previous
-    if now.failure_class is previous.failure_class and not (now.upstream_host or now.shared_cause):
+    if not (now.upstream_host or now.shared_cause) and _goes_on(previous, now):
         return previous
     return now
+
+
+def _goes_on(previous: Failure, now: Failure) -> bool:
+    if now.failure_class is previous.failure_class:
+        return True
+    # Without a host there is nothing to keep, and the last words count.
+    return bool(previous.upstream_host) and {previous.failure_class, now.failure_class} <= _UNREACHABLE
 
 
 def _readable(message: str) -> str:
@@ -227,4 +246,9 @@ def _shared_cause(failure_class: FailureClass, host: str, text: str) -> str:
         shared = next((match["name"] for pattern in _NAMESPACES if (match := pattern.search(text))), "")
     else:
         return ""
-    return f"{failure_class.value}/{shared}" if shared else ""
+    return _cause(failure_class, shared) if shared else ""
+
+
+def _cause(failure_class: FailureClass, shared: str) -> str:
+    """The name of the cause, for all that share it."""
+    return f"{'unreachable' if failure_class in _UNREACHABLE else failure_class.value}/{shared}"
