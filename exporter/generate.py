@@ -22,6 +22,7 @@ from gotk_exporter.metrics.own_families import EXPORTER_FAMILIES
 
 ROOT = Path(__file__).parents[1]
 ALERTS = ROOT / "rules" / "alerts"
+RECORDINGS = ROOT / "rules" / "recording"
 CLASSIC = "classic.yaml"
 SEVERITIES = ("critical", "error", "info", "none")
 
@@ -153,24 +154,48 @@ def alerts() -> str:
         for rule in group["rules"]
         if "alert" in rule
     ]
-    rows = (_alert(rule, is_classic) for is_classic, _, rule in sorted(found, key=lambda entry: entry[:2]))
+    records = _records()
+    rows = (_alert(rule, is_classic, records) for is_classic, _, rule in sorted(found, key=lambda entry: entry[:2]))
     return _table(["alert", "severity", "window or threshold", "meaning"], rows)
 
 
-def _alert(rule: Mapping[str, Any], is_classic: bool) -> list[str]:
+def _records() -> dict[str, str]:
+    """The expression of each recording rule."""
+    return {
+        rule["record"]: rule["expr"]
+        for path in RECORDINGS.glob("*.yaml")
+        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
+        for rule in group["rules"]
+    }
+
+
+def _alert(rule: Mapping[str, Any], is_classic: bool, records: Mapping[str, str]) -> list[str]:
     name = rule["alert"]
     link = f"[{name}](rules/runbooks/{name}.md)" + (" (classic)" if is_classic else "")
-    return [link, rule["labels"]["severity"], window(rule), " ".join(rule["annotations"]["summary"].split())]
+    return [link, rule["labels"]["severity"], window(rule, records), " ".join(rule["annotations"]["summary"].split())]
 
 
-def window(rule: Mapping[str, Any]) -> str:
-    """As the comments in the expression say it, without their reasons, each once; and its ``for:``."""
-    stated = re.findall(r"# (?:window: ([^,;\n]+)|threshold: ([^;\n]+))", rule["expr"])
+def window(rule: Mapping[str, Any], records: Mapping[str, str]) -> str:
+    """As the comments in the expression say it, without their reasons, each once; and its ``for:``.
+
+    Where the expression selects what is recorded and does nothing with it, those of the record count, and of what that
+    compares with thresholds on its own.
+    """
+    stated = re.findall(r"# (?:window: ([^,;\n]+)|threshold: ([^;\n]+))", _decided_in(rule["expr"], records))
     parts = [words.strip() for found in stated for words in found if words]
     if "for" in rule:
         parts.append(f"for {_duration(rule['for'])}")
     # One that begins with "and" is added to the one above it; others stand for themselves.
     return "; ".join(dict.fromkeys(parts)).replace("; and ", ", and ") or "no window"
+
+
+def _decided_in(expression: str, records: Mapping[str, str]) -> str:
+    selected = re.fullmatch(r"([a-z_]+:\w+:\w+)(\{[^}]*\})?", expression.strip())
+    if selected is None or selected[1] not in records:
+        return expression
+    decision = records[selected[1]]
+    compared = [record for name, record in records.items() if name in decision and "# threshold:" in record]
+    return "\n".join([decision, *(record for record in compared if record != decision)])
 
 
 def _duration(text: str) -> str:

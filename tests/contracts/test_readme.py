@@ -64,10 +64,17 @@ def test_the_alerts_table_has_a_row_for_every_alert_with_its_runbook_severity_an
         ({"expr": "x > 2.5  # threshold: three in a row; extrapolated", "for": "5m"}, "three in a row; for 5 minutes"),
         ({"expr": "x  # threshold: 15 minutes\nor y  # window: a day\n"}, "15 minutes; a day"),
         ({"expr": "x >= 3  # members\n# No window: it is so.\n"}, "no window"),
+        ({"expr": 'flux:decided:max{kind="X"}'}, "12 minutes; two intervals"),
+        ({"expr": "flux:decided:max > 5"}, "no window"),
     ],
 )
 def test_the_window_of_an_alert_is_read_from_its_expression_and_its_for(rule: dict[str, str], expected: str) -> None:
-    assert window(rule) == expected
+    records = {
+        "flux:decided:max": "flux:late:max or x >= 720  # window: 12 minutes\nunless flux:other:max",
+        "flux:late:max": "x > 2 * y  # threshold: two intervals\n",
+        "flux:other:max": "x >= 300  # window: 5 minutes\n",
+    }
+    assert window(rule, records) == expected
 
 
 def test_the_example_of_the_settings_is_valid() -> None:

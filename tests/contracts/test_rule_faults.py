@@ -92,11 +92,11 @@ def test_a_pattern_of_words_is_read_as_its_words(pattern: str, expected: list[st
     [
         ("gotk_suspend_status", "flux_object:a:max", 0),
         ("flux_object:b:max", "gotk_suspend_status", 1),
-        ('{__name__=~"flux_object:(a|b):max"}', "gotk_suspend_status", 2),
+        ('{__name__=~"flux_object:(a|b):max"}', "gotk_suspend_status", 1),
         ("flux_object:b:max offset 5m", "gotk_suspend_status", 0),
         ("max_over_time(flux_object:b:max[5m])", "gotk_suspend_status", 0),
         ("last_over_time(flux_object:a:max[15m])", "gotk_suspend_status", 0),
-        ("flux_object:a:max", "gotk_suspend_status", 1),
+        ("flux_object:a:max", "gotk_suspend_status", 0),
         ("max_over_time(flux_object:b:max[5m]) - flux_object:b:max", "gotk_suspend_status", 1),
     ],
 )
@@ -174,6 +174,9 @@ def test_who_may_match_on_nothing_may_not_match_on_something_else() -> None:
         ("max by (cluster, kind, name, exported_namespace) (a)", 1),
         ("a and on (cluster, name) b", 1),
         ("a * on (by_kind, by_name) group_left (kind) b", 1),
+        ("a and on (cluster, kind) flux_kind:blind:max", 0),
+        ("a and on (cluster, kind) (flux_kind:blind:max or b)", 1),
+        ("flux_kind:blind:max and on (cluster, kind) a", 1),
     ],
 )
 def test_objects_that_are_named_by_halves_are_found(expression: str, faults: int) -> None:

@@ -19,7 +19,7 @@ from tests.rules.stories import Span, followed, root_with_forty_dependents, span
 from tests.simulator.fleets import EPOCH
 
 WEBHOOK_CAUSE = f"webhook_unavailable/{WEBHOOK}"
-HOST_CAUSE = "dns/git.example"
+HOST_CAUSE = "unreachable/git.example"
 CLUSTERS = 30
 EVENT_LABELS = {"reportingcontroller": "kustomize-controller", "reason": "HealthCheckFailed", "revision": "main@sha1:1"}
 
@@ -113,16 +113,9 @@ def left_behind() -> Alerts:
     )
 
 
-def gone_source_controller() -> Alerts:
-    """Those that fetch from it fail for it: the rules call that a shared failure."""
-    cause = "connect/source-controller.flux-system.svc.cluster.local."
-    gone = alert("FluxControllerDown", 10, 60, "critical", controller="source-controller")
-    return of("fetching", [gone, alert("FluxSharedFailure", 11, 60, shared_cause=cause)])
-
-
 def local_hosts() -> Alerts:
     """Two clusters that each lost a Git server of their own, of the same name, and one with a credential."""
-    cause, auth = "connect/gitea.gitea.svc", "auth/git.example"
+    cause, auth = "unreachable/gitea.gitea.svc", "auth/git.example"
     return [
         *of("local-a", [alert("FluxSharedFailure", 10, 60, shared_cause=cause)]),
         *of("local-b", [alert("FluxSharedFailure", 30, 70, shared_cause=cause)]),
@@ -143,13 +136,14 @@ def one_cluster() -> Alerts:
 
 
 def gone_controller() -> Alerts:
+    """One had stopped before; many are late because of it."""
     gone = alert("FluxControllerDown", 10, 60, "critical", controller="kustomize-controller")
     release = alert("FluxReconciliationStopped", 30, 60, kind="HelmRelease", **APP)
-    stopped = [
-        alert("FluxReconciliationStopped", 30, 60, kind="Kustomization", name=f"k{number}", namespace="apps")
+    late = [
+        alert("FluxRevisionBehind", 30, 60, "info", kind="Kustomization", name=f"k{number}", namespace="apps")
         for number in range(50)
     ]
-    return of("stuck", [gone, release, *stopped])
+    return of("stuck", [gone, release, *late])
 
 
 def forged_signature() -> Alerts:
@@ -187,7 +181,6 @@ def all_others(promtool: Path, directory: Path) -> Alerts:
         *gone_exporter(),
         *alone_then_shared(),
         *left_behind(),
-        *gone_source_controller(),
         *local_hosts(),
         *pruned(),
         *one_cluster(),

@@ -29,6 +29,8 @@ from tests.rules.incidents import (
 from tests.rules.routing import ALERTMANAGER, Hearer, Told, of_operator, on_loopback, shipped, tell
 from tests.rules.stories import Span
 
+pytestmark = pytest.mark.real_time
+
 SPEED = 60.0
 MINUTES = 100.0
 
@@ -227,13 +229,6 @@ def test_the_lease_of_a_shard_that_was_removed_hides_nothing(told: Mapping[str, 
 
 
 @SHIPPED
-def test_when_source_controller_is_gone_it_is_told_and_not_that_nobody_can_fetch_from_it(
-    told: Mapping[str, Told], configuration: str
-) -> None:
-    assert began(told[configuration].of("fetching")) == at(("FluxControllerDown", 10))
-
-
-@SHIPPED
 def test_hosts_and_credentials_of_one_cluster_are_no_matter_of_another(
     told: Mapping[str, Told], configuration: str
 ) -> None:
@@ -258,7 +253,7 @@ def test_an_event_that_names_the_cluster_is_inhibited_where_prometheus_has_no_na
 
 
 @SHIPPED
-def test_a_controller_that_is_gone_is_told_and_not_each_object_that_it_no_longer_serves(
+def test_a_controller_that_is_gone_is_told_and_not_each_object_that_is_late_because_of_it(
     told: Mapping[str, Told], configuration: str
 ) -> None:
     notifications = told[configuration].of("stuck")

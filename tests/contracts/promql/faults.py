@@ -33,6 +33,8 @@ GAUGES_ONLY = frozenset({"deriv", "delta", "idelta", "predict_linear"})
 OBJECT_KEYS = (frozenset({"kind", "name", "namespace"}), frozenset({"by_kind", "by_name", "by_namespace"}))
 OTHER_KEYS = frozenset({"controller", "customresource_kind"})
 """With these, name and namespace name something else, or only together with them."""
+OF_KINDS = ("flux_kind:", "flux_exporter:")
+"""Levels of recordings that have a kind and no object."""
 NAME_FORM = re.compile(r"[a-z]+(_[a-z]+)*(:[a-z0-9]+(_[a-z0-9]+)*){2}")
 """level:metric:operations"""
 
@@ -52,11 +54,11 @@ def unknown_metrics(expression: promql.Expr, known: frozenset[str]) -> list[str]
 
 
 def read_too_early(rule: PackRule, pack: Sequence[PackRule]) -> list[str]:
-    """Of its own group, a rule sees in this evaluation only what stands above it."""
+    """Of its own group, a rule sees in this evaluation only what stands above it; of itself it means the last one."""
     later = {r.name for r in pack if not r.is_alert and (r.file, r.group) == (rule.file, rule.group)}
     later -= {r.name for r in pack if (r.file, r.group) == (rule.file, rule.group) and r.place < rule.place}
     names = {name for s in selectors_of_now(rule.expression) for name in names_asked(s, sorted(later))}
-    return [f"{name} is recorded below it: move that rule up" for name in sorted(names & later)]
+    return [f"{name} is recorded below it: move that rule up" for name in sorted((names & later) - {rule.name})]
 
 
 def unknown_labels(expression: promql.Expr, world: World) -> list[str]:
@@ -105,12 +107,17 @@ def lost_clusters(expression: promql.Expr, on_nothing: str = "") -> list[str]:
 
 
 def halved_objects(expression: promql.Expr) -> list[str]:
-    """Objects of one name in two namespaces, or of two kinds, would be one."""
+    """Objects of one name in two namespaces, or of two kinds, would be one.
+
+    What is recorded of a kind, and not of its objects, is compared with all of them.
+    """
     asked: list[tuple[set[str], object]] = []
     for node in nodes(expression):
         match node:
             case promql.AggregateExpr(modifier=promql.AggModifier() as kept):
                 asked.append(({*kept.labels} if kept.type == promql.AggModifierType.By else set(), kept))
+            case promql.BinaryExpr(rhs=promql.Expr() as right) if _is_of_kinds(right):
+                continue
             case promql.BinaryExpr(modifier=promql.BinModifier(matching=promql.LabelModifier() as compared)):
                 asked.append(
                     ({*compared.labels} if compared.type == promql.LabelModifierType.Include else set(), compared)
@@ -121,6 +128,10 @@ def halved_objects(expression: promql.Expr) -> list[str]:
         for key in OBJECT_KEYS
         if labels & key and not key <= labels and not labels & OTHER_KEYS
     ]
+
+
+def _is_of_kinds(expression: promql.Expr) -> bool:
+    return all((selector.name or "").startswith(OF_KINDS) for selector in selectors(expression))
 
 
 def misused_functions(expression: promql.Expr) -> list[str]:
