@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -28,6 +30,12 @@ EVERYTHING = Permission(frozenset({ANY}), frozenset({ANY}), frozenset({ANY}))
 def create(storage: Storage, name: str) -> int:
     document: dict[str, Any] = {"metadata": {"name": name, "namespace": "default"}, "spec": {}}
     return storage.create(APPS, document).version
+
+
+def open_sockets() -> int:
+    links = Path("/proc/self/fd").iterdir()
+    # The one of the listing itself is gone again.
+    return sum("socket:" in str(link.readlink()) for link in links if link.is_symlink())
 
 
 async def test_it_ends_within_a_tenth_of_a_second_and_leaves_nothing(storage: Storage) -> None:
@@ -58,6 +66,23 @@ async def test_it_ends_within_a_tenth_of_a_second_and_leaves_nothing(storage: St
     # Nobody listens to the storage any more.
     create(storage, "a")
     assert server.watches == 0
+
+
+async def test_it_ends_though_a_client_does_not_read_what_it_is_sent(storage: Storage) -> None:
+    for number in range(200):
+        document = {"metadata": {"name": f"{number}", "namespace": "default"}, "spec": {"text": "x" * 100_000}}
+        storage.create(APPS, document)
+    server = ApiServer(storage)
+    await server.start()
+    address = urlsplit(server.url)
+    before = open_sockets()
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(f"GET {PATH} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    await reader.readuntil(b"\r\n")
+    await server.close()
+    # The client's end of it, and no longer the one on which the server listened.
+    assert open_sockets() == before
+    writer.transport.abort()
 
 
 async def test_a_killed_server_resets_refuses_and_comes_back_without_its_memory(

@@ -179,9 +179,14 @@ class ApiServer:
         tasks = [*self._streams]
         for task in tasks:
             task.cancel()
+        transports = [connection.transport for connection in self._web.connections if connection.transport is not None]
         self._web.pre_shutdown()
         await self._web.shutdown(_GRACE_SECONDS)
+        # One whose client does not read what it was sent would stay open until it does.
+        for transport in transports:
+            transport.abort()
         await self._listener.wait_closed()
+        await asyncio.sleep(0)
         self._web = self._listener = None
 
     # What aiohttp does itself, but for the size of a body.
