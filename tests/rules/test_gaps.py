@@ -209,7 +209,12 @@ def down(cluster: Cluster) -> list[bool]:
         if blind_for:
             told.append(bool(told) and told[-1])
             continue
-        before = any(silent[max(0, minute - 71) : max(0, minute - 10)])
+        # Seen in an earlier window, and it has not moved since.
+        before = any(
+            was and renewed(cluster, cluster.shown_at(at) or 0) == renewed(cluster, shown or 0)
+            for at, was in enumerate(silent[: max(0, minute - 10)])
+            if at > minute - 71
+        )
         grace = any(long_blind[max(0, minute - GRACE + 1) :]) and not before and not (told and told[-1])
         told.append(silent[minute] and not grace)
     return kept(told)
