@@ -137,10 +137,22 @@ def _snake_case(name: str) -> str:
 
 
 @dataclass(frozen=True)
+class _Step:
+    """When an Alertmanager was sent what fires: the story's minute is the number of the step times its length."""
+
+    monotonic: float
+    unix: float
+
+
+@dataclass(frozen=True)
 class Told:
     """What was delivered in a story; times are minutes of the story."""
 
     notifications: Sequence[Notification]
+    delivered: Sequence[float]
+    """When each was, by the monotonic clock, in seconds."""
+    steps: Sequence[_Step]
+    speed: float
 
     def of(self, cluster: str) -> list[Notification]:
         """What was told of a cluster: each notification with the alerts that are of it."""
@@ -149,6 +161,14 @@ class Told:
             for told in self.notifications
             if _of((*told.firing, *told.resolved), cluster)
         ]
+
+    def waited_minutes(self, number: int, minute: float) -> float:
+        """How long Alertmanager's own clock went on from when that minute was sent to it until that notification.
+
+        The story's clock stands still where a busy machine is late, and this one does not.
+        """
+        began = self.steps[math.ceil(minute / STEP_MINUTES)].monotonic
+        return (self.delivered[number] - began) * self.speed / 60
 
 
 def _of(alerts: Iterable[Mapping[str, str]], cluster: str) -> tuple[Mapping[str, str], ...]:
@@ -181,17 +201,14 @@ async def tell(hearers: Mapping[str, Hearer], minutes: float, speed: float) -> d
             steps.append(_Step(time.monotonic(), time.time()))
             await hearer.alertmanager.post(list(_sent(hearer.alerts, number * STEP_MINUTES, steps, speed)))
     return {
-        name: Told([replace(told, at=_minute(told.at, sent[name], speed)) for told in hearer.deliveries.notifications])
+        name: Told(
+            [replace(told, at=_minute(told.at, sent[name], speed)) for told in hearer.deliveries.notifications],
+            [told.at for told in hearer.deliveries.notifications],
+            sent[name],
+            speed,
+        )
         for name, hearer in hearers.items()
     }
-
-
-@dataclass(frozen=True)
-class _Step:
-    """When an Alertmanager was sent what fires: the story's minute is the number of the step times its length."""
-
-    monotonic: float
-    unix: float
 
 
 def _minute(monotonic: float, steps: Sequence[_Step], speed: float) -> float:
